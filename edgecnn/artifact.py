@@ -20,6 +20,8 @@ from edgecnn.errors import ArtifactError, UsageError
 class Artifact:
     """One exported model file. A step makes a new artifact and never changes one.
 
+    A batch size that the file leaves open is 1 in ``inputs`` and ``outputs``.
+
     ``contract`` is None for a foreign file that carries none; see :meth:`with_contract`.
     """
 
@@ -50,8 +52,8 @@ class Artifact:
             format=format_.name,
             bytes=path.stat().st_size,
             sha256=file_sha256(path),
-            inputs=header.inputs,
-            outputs=header.outputs,
+            inputs=tuple(map(_batch_of_one, header.inputs)),
+            outputs=tuple(map(_batch_of_one, header.outputs)),
             contract=contract,
         )
 
@@ -98,6 +100,13 @@ class Artifact:
                 "export it with fixed dimensions."
             )
         return spec
+
+
+def _batch_of_one(spec: TensorSpec) -> TensorSpec:
+    """Fix a leading dimension that the file leaves open: edgecnn runs one image at a time."""
+    if spec.shape[:1] != (-1,):
+        return spec
+    return replace(spec, shape=(1, *spec.shape[1:]))
 
 
 def file_sha256(path: Path) -> str:

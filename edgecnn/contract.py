@@ -153,11 +153,16 @@ class OutputContract:
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a file was quantized, and on which images: their count and a digest of their bytes."""
+    """How a file was quantized, and on which images: their count and a digest of their bytes.
+
+    ``saturation_free`` says that no kernel which adds pairs of 8-bit products in 16 bits (x86
+    without VNNI) can saturate on the file's weights.
+    """
 
     scheme: str
     calibration_images: int = 0
     calibration_sha256: str = ""
+    saturation_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,7 +241,7 @@ class Contract:
                 golden=_build_optional(Golden, data["golden"]),
                 parity=_build_optional(Parity, data["parity"]),
             )
-        except (ValueError, KeyError, TypeError, UsageError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise ArtifactError(
                 f"{where}: the embedded contract is damaged ({error}). Export the file again."
             ) from error

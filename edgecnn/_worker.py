@@ -1,0 +1,230 @@
+"""The process that measures: ``python -m edgecnn._worker``.
+
+It runs one artifact on one runtime and knows nothing of candidates, rounds or verdicts. It reads
+requests from standard input and answers on standard output, one JSON object a line, so that it
+works through any pipe, also one that leads to another machine. It ends when its input ends.
+
+The first line is a greeting ``{"protocol", "pid", "baseline_rss_bytes"}``. A request is
+``{"op": NAME, ...arguments}``, where NAME is a public method of :class:`Worker`; the answer is
+``{"ok": {...}}``, or ``{"error": {"kind", "message"}}`` with the name of an EdgecnnError.
+"""
+
+import gc
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from time import perf_counter_ns
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn import runtimes
+from edgecnn.artifact import Artifact
+from edgecnn.contract import TensorSpec
+from edgecnn.device import Device
+from edgecnn.environment import Conditions, Environment, peak_rss_bytes
+from edgecnn.errors import EdgecnnError, MeasurementError
+
+PROTOCOL = 1
+WINDOW_RUNS, WINDOW_S = 3, 0.1
+FRAME_HEIGHT, FRAME_WIDTH = 720, 1280
+POST_TOP = 5
+INPUT_SEED = 20190528
+
+
+class Worker:
+    """An opened artifact and the requests that it answers."""
+
+    def __init__(self) -> None:
+        self._runtime: runtimes.Runtime | None = None
+        self._session: runtimes.Session | None = None
+        self._artifact: Artifact | None = None
+        self._input: NDArray[Any] = np.empty(0)
+
+    def open(self, artifact: str, runtime: str, device: str, threads: int) -> dict[str, Any]:
+        """Open the artifact; ``import_ms`` is the runtime's package, ``init_ms`` the file."""
+        self._runtime, device_ = runtimes.get(runtime), Device.parse(device)
+        self._artifact = Artifact.load(artifact)
+        start = perf_counter_ns()
+        # Asking whether the runtime is available imports its package.
+        self._runtime.unavailable(device_)
+        imported = perf_counter_ns()
+        self._session = runtimes.open_session(self._runtime, self._artifact, device_, threads)
+        opened = perf_counter_ns()
+        self._input = timing_input(self._session.inputs[0])
+        return {"import_ms": (imported - start) / 1e6, "init_ms": (opened - imported) / 1e6}
+
+    def environment(self) -> dict[str, Any]:
+        """Describe the machine, the versions in use, and the state right now."""
+        packages = self._runtime.requires if self._runtime else ()
+        return asdict(Environment.now(packages))
+
+    def warm_up(self, max_seconds: float, tolerance: float) -> dict[str, Any]:
+        """Run until the medians of two consecutive windows differ by at most ``tolerance``."""
+        samples = _timed(self._opened().run, self._input, 1)
+        deadline = perf_counter_ns() + int(max_seconds * 1e9)
+        medians: list[float] = []
+        while not _agree(medians, tolerance) and perf_counter_ns() < deadline:
+            window = _window(self._opened().run, self._input, deadline)
+            samples += window
+            medians.append(statistics.median(window))
+        return {
+            "runs": len(samples),
+            "first_run_ms": samples[0] / 1e6,
+            "median_ns": medians[-1] if medians else samples[0],
+            "steady": _agree(medians, tolerance),
+        }
+
+    def round(self, runs: int, settle: int) -> dict[str, Any]:
+        """Time ``runs`` runs after ``settle`` untimed ones, and say how the machine is then."""
+        _timed(self._opened().run, self._input, settle)
+        return _with_state(_timed(self._opened().run, self._input, runs))
+
+    def stretch(self, seconds: float) -> dict[str, Any]:
+        """Time runs back to back for so long; the same answer as a round's."""
+        deadline = perf_counter_ns() + int(seconds * 1e9)
+        samples = _timed(self._opened().run, self._input, 1)
+        while perf_counter_ns() < deadline:
+            samples += _timed(self._opened().run, self._input, 1)
+        return _with_state(samples)
+
+    def layers(self, runs: int) -> dict[str, Any]:
+        """Profile by node, where the runtime can."""
+        rows = self._opened().layers(self._input, runs)
+        return {"layers": [asdict(row) for row in rows]}
+
+    def stages(self, repeats: int) -> dict[str, Any]:
+        """Time what comes before and after: a camera frame to the input, the output to labels."""
+        from edgecnn import preprocess
+
+        session = self._opened()
+        output = session.run(self._input)
+        spec, contract = session.outputs[0], self._artifact.contract if self._artifact else None
+        labels = contract.output.labels if contract else ()
+
+        def after(array: NDArray[Any]) -> None:
+            preprocess.top_k(preprocess.dequantize(array, spec), labels, POST_TOP)
+
+        answer: dict[str, Any] = {"post_ms": _median_ms(after, output, repeats)}
+        if contract is not None:
+            image, tensor = contract.input, session.inputs[0]
+            frame = _noise((FRAME_HEIGHT, FRAME_WIDTH, 3), "uint8")
+
+            def before(array: NDArray[Any]) -> None:
+                preprocess.prepare(array, image, tensor)
+
+            answer["pre_ms"] = _median_ms(before, frame, repeats)
+            answer["pre_frame"] = [FRAME_HEIGHT, FRAME_WIDTH]
+        return answer
+
+    def _opened(self) -> runtimes.Session:
+        if self._session is None:
+            raise MeasurementError("the worker was asked to run before it opened an artifact.")
+        return self._session
+
+
+def _with_state(samples: list[int]) -> dict[str, Any]:
+    return {
+        "samples_ns": samples,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "conditions": asdict(Conditions.now()),
+    }
+
+
+def timing_input(spec: TensorSpec) -> NDArray[Any]:
+    """Make a seeded noise input of the tensor's shape and dtype: [-1, 1), or any integer.
+
+    The time of a convolution does not depend on the values. Noise needs no contract, and no image
+    library whose memory would be counted as the model's.
+    """
+    return _noise(spec.shape, spec.dtype)
+
+
+def _noise(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    random = np.random.default_rng(INPUT_SEED)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return random.uniform(-1.0, 1.0, shape).astype(dtype)
+
+
+def _timed(call: Callable[[Any], object], argument: NDArray[Any], runs: int) -> list[int]:
+    """Return ``runs`` durations in nanoseconds; nothing is allocated or collected in between."""
+    samples = [0] * runs
+    clock = perf_counter_ns
+    gc.disable()
+    try:
+        for i in range(runs):
+            start = clock()
+            call(argument)
+            samples[i] = clock() - start
+    finally:
+        gc.enable()
+    return samples
+
+
+def _window(call: Callable[[Any], object], argument: NDArray[Any], deadline: int) -> list[int]:
+    samples: list[int] = []
+    while len(samples) < WINDOW_RUNS or sum(samples) < WINDOW_S * 1e9:
+        samples += _timed(call, argument, 1)
+        if perf_counter_ns() > deadline:
+            break
+    return samples
+
+
+def _agree(medians: list[float], tolerance: float) -> bool:
+    return len(medians) > 1 and abs(medians[-1] - medians[-2]) <= tolerance * medians[-1]
+
+
+def _median_ms(call: Callable[[Any], object], argument: NDArray[Any], repeats: int) -> float:
+    _timed(call, argument, 2)
+    return statistics.median(_timed(call, argument, repeats)) / 1e6
+
+
+def answer(worker: Worker, line: bytes) -> dict[str, Any]:
+    """Carry out one request; an error becomes an answer, so that the other side can raise it.
+
+    An exception that is no EdgecnnError ends the process; its traceback is in standard error.
+    """
+    try:
+        request = json.loads(line)
+        name = request.pop("op")
+        if name.startswith("_") or not hasattr(worker, name):
+            raise MeasurementError(f"this worker (protocol {PROTOCOL}) has no request {name!r}.")
+        return {"ok": getattr(worker, name)(**request)}
+    except EdgecnnError as error:
+        return {"error": {"kind": type(error).__name__, "message": str(error)}}
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Greet, then answer each line until the input ends."""
+    worker = Worker()
+    gc.freeze()
+    greeting = {"protocol": PROTOCOL, "pid": os.getpid(), "baseline_rss_bytes": peak_rss_bytes()}
+    _write(answers, greeting)
+    for line in requests:
+        _write(answers, answer(worker, line))
+
+
+def _write(stream: BinaryIO, message: dict[str, Any]) -> None:
+    stream.write(json.dumps(message).encode() + b"\n")
+    stream.flush()
+
+
+def main() -> None:
+    """Serve standard input; what libraries print goes to standard error, not between answers."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        serve(sys.stdin.buffer, answers)
+    except BrokenPipeError:
+        # The other side is gone: there is nobody to tell.
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Options that several commands share, each defined once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgecnn.artifact import Artifact
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+artifact_argument = click.argument("artifact", type=_FILE)
+data_option = click.option(
+    "--data", type=_FOLDER, help="Folder of photographs, one subfolder per class."
+)
+weights_option = click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    metavar="FILE|auto|random",
+    help="A checkpoint; `auto` looks for an installed or cached one.",
+)
+imgsz_option = click.option("--imgsz", type=click.IntRange(8, 4096), help="Input size in pixels.")
+device_option = click.option(
+    "--device", default="local", show_default=True, help="local, cuda[:N] or vulkan[:N]."
+)
+threads_option = click.option(
+    "--num-threads", "threads", type=click.IntRange(1), default=1, show_default=True
+)
+runtime_option = click.option("--runtime", default="auto", show_default=True, metavar="NAME|auto")
+labels_option = click.option("--labels", type=_FILE, help="One label per line, in class order.")
+force_option = click.option("--force", is_flag=True, help="Write over existing files.")
+
+
+def contract_options(function: F) -> F:
+    """Add the flags that complete a file which carries no contract (see `open_artifact`)."""
+    foreign = "for a file without a contract."
+    for option in (
+        click.option("--mean", nargs=3, type=float, help=f"Pixel means, R G B, 0-255, {foreign}"),
+        click.option("--std", nargs=3, type=float, help=f"Pixel deviations, R G B, {foreign}"),
+        click.option("--crop-pct", type=float, help=f"Share of the shorter side kept, {foreign}"),
+        click.option("--interpolation", help=f"bicubic, bilinear, area or nearest, {foreign}"),
+    ):
+        function = option(function)
+    return function
+
+
+def open_artifact(
+    path: Path,
+    *,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    labels: Path | None = None,
+) -> "Artifact":
+    """Load an artifact, completing a foreign file's contract from flags.
+
+    Raises:
+        ArtifactError: the file is unreadable, or lacks something that no flag gives.
+        UsageError: preprocessing is given for a file that states its own.
+        DataError: the labels file cannot be read.
+    """
+    from edgecnn.artifact import Artifact, completed
+
+    return completed(
+        Artifact.load(path),
+        mean=mean or None,
+        std=std or None,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        labels=None if labels is None else _display_labels(labels),
+    )
+
+
+def _display_labels(path: Path) -> tuple[str, ...]:
+    from edgecnn.images import display_labels
+
+    return display_labels(path)

@@ -1,0 +1,116 @@
+"""LiteRT: ``.tflite`` on the CPU, through XNNPACK as the interpreter does by default.
+
+``tflite_runtime``, the older name of the same interpreter, serves where only that exists (32-bit
+boards).
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from edgecnn.artifact import Artifact
+from edgecnn.contract import TensorSpec, image_layout
+from edgecnn.device import Device
+from edgecnn.errors import ArtifactError
+from edgecnn.runtimes import Array, LayerTime, as_input
+from edgecnn.runtimes._imports import import_problem, other_device_problem
+
+name = "litert"
+formats: tuple[str, ...] = ("tflite",)
+requires: tuple[str, ...] = ("ai-edge-litert>=2.0",)
+timed = True
+
+_MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+
+
+def unavailable(device: Device) -> str | None:
+    """Return why LiteRT cannot run on ``device``: absent under both names, or not a CPU."""
+    problem = other_device_problem("LiteRT", device, "local")
+    if problem is not None:
+        return problem
+    problems = [import_problem(module, *requires) for module in _MODULES]
+    return None if None in problems else problems[0]
+
+
+def open(artifact: Artifact, device: Device, threads: int) -> "LitertSession":
+    """Open a TFLite file with ``threads`` threads."""
+    return LitertSession(artifact, threads)
+
+
+class LitertSession:
+    """A TFLite interpreter with one image input. Quantized tensors stay as the file has them."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        artifact.single_input()
+        try:
+            with _without_greeting():
+                self._interpreter = _interpreter_class()(
+                    model_path=str(artifact.path), num_threads=threads
+                )
+                self._interpreter.allocate_tensors()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{artifact.path}: LiteRT cannot open it: {error}") from error
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        self.inputs = tuple(_spec(details) for details in inputs)
+        self.outputs = tuple(_spec(details) for details in outputs)
+        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+
+    def run(self, array: Array) -> Array:
+        """Execute once; see :class:`edgecnn.runtimes.Session`."""
+        interpreter = self._interpreter
+        interpreter.set_tensor(self._input_index, as_input(array, self.inputs[0]))
+        interpreter.invoke()
+        result: Array = interpreter.get_tensor(self._output_index)
+        return result
+
+    def layers(self, array: Array, runs: int) -> tuple[LayerTime, ...]:
+        """Return nothing: the Python interpreter gives no access to the profiler inside it."""
+        return ()
+
+    def close(self) -> None:
+        """Free the interpreter."""
+        del self._interpreter
+
+
+def _interpreter_class() -> Any:
+    """Return the ``Interpreter`` of the first package that has it."""
+    for module in _MODULES:
+        if import_problem(module, *requires) is None:
+            return importlib.import_module(module).Interpreter
+    raise ImportError(f"none of {', '.join(_MODULES)} can be imported")
+
+
+@contextlib.contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Drop what LiteRT writes to stderr when it starts: it greets, and has no switch for that.
+
+    Errors do not get lost: they are raised with their text.
+    """
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _spec(details: dict[str, Any]) -> TensorSpec:
+    shape = tuple(int(size) for size in details["shape"])
+    scales = details["quantization_parameters"]["scales"]
+    zero_points = details["quantization_parameters"]["zero_points"]
+    is_quantized = len(scales) == 1
+    return TensorSpec(
+        name=details["name"],
+        shape=shape,
+        dtype=details["dtype"].__name__,
+        layout=image_layout(shape),
+        scale=float(scales[0]) if is_quantized else None,
+        zero_point=int(zero_points[0]) if is_quantized else None,
+    )
