@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecnn import families, sources, workload
+from edgecnn import families, onnx_graph, sources, workload
 from edgecnn.errors import SourceError
 from edgecnn.workload import Workload
 
@@ -31,7 +31,7 @@ def describe(model: str, imgsz: int | None = None) -> Description:
         UnavailableError: the packages of edgecnn[export] are needed and absent.
     """
     if model.endswith(".onnx"):
-        found = workload.from_onnx(Path(model))
+        found = onnx_graph.workload(Path(model))
         return Description(found, found.params)
     if sources.is_foreign(model):
         return _through_onnx(model, imgsz)
@@ -53,6 +53,6 @@ def _through_onnx(model: str, imgsz: int | None) -> Description:
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
         path = Path(folder) / "model.onnx"
         exporter.convert(source, Recipe.parse("fp32"), path, calibration=None, uint8_input=False)
-        found = workload.from_onnx(path)
+        found = onnx_graph.workload(path)
     params = sum(parameter.numel() for parameter in source.module.parameters())
     return Description(replace(found, name=source.name), params, FOLDED)

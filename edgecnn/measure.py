@@ -15,9 +15,8 @@ from edgecnn.comparison import Candidate, Comparison, Failure, Plan, Ratio, pair
 from edgecnn.device import LOCAL, Device
 from edgecnn.environment import Conditions, Environment
 from edgecnn.errors import EdgecnnError, MeasurementError
-from edgecnn.profile import NS_PER_MS, Profile, Sustained, TracePoint
-from edgecnn.runtimes import LayerTime
-from edgecnn.worker import WorkerProcess
+from edgecnn.profile import NS_PER_MS, LayerTime, Profile, Sustained, TracePoint
+from edgecnn.worker_process import WorkerProcess
 
 __all__ = [
     "Candidate",

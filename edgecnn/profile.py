@@ -12,7 +12,6 @@ from typing import Any
 from edgecnn import documents
 from edgecnn.environment import Environment
 from edgecnn.errors import UsageError
-from edgecnn.runtimes import LayerTime
 
 SCHEMA = 1
 MeasuredKey = tuple[str, str, str, int]
@@ -37,6 +36,15 @@ class Target:
                 raise UsageError(f"a limit of {limit} cannot be met; it must be above 0.")
         if self.min_top1 is not None and not 0 <= self.min_top1 <= 100:
             raise UsageError(f"minimum top-1 is {self.min_top1}; it is a per cent from 0 to 100.")
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Mean time of one executed node over the profiled runs."""
+
+    name: str
+    op: str
+    ms: float
 
 
 @dataclass(frozen=True)

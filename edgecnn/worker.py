@@ -1,203 +1,230 @@
-"""Talking to the measuring process (:mod:`edgecnn._worker`) through its pipes."""
+"""The process that measures: ``python -m edgecnn.worker``.
 
+It runs one artifact on one runtime and knows nothing of candidates, rounds or verdicts. It reads
+requests from standard input and answers on standard output, one JSON object a line, so that it
+works through any pipe, also one that leads to another machine. It ends when its input ends.
+
+The first line is a greeting ``{"protocol", "pid", "baseline_rss_bytes"}``. A request is
+``{"op": NAME, ...arguments}``, where NAME is a public method of :class:`Worker`; the answer is
+``{"ok": {...}}``, or ``{"error": {"kind", "message"}}`` with the name of an EdgecnnError.
+"""
+
+import gc
 import json
 import os
-import selectors
-import signal
-import subprocess
+import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from collections.abc import Callable
+from dataclasses import asdict
+from time import perf_counter_ns
+from typing import Any, BinaryIO
 
-from edgecnn import errors
-from edgecnn._worker import PROTOCOL
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn import runtimes
+from edgecnn.artifact import Artifact
+from edgecnn.contract import TensorSpec
+from edgecnn.device import Device
+from edgecnn.environment import Conditions, Environment, peak_rss_bytes
 from edgecnn.errors import EdgecnnError, MeasurementError
 
-START_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 2.0
-STDERR_LINES = 8
-MAX_ANSWER_BYTES = 64 * 2**20
+PROTOCOL = 1
+WINDOW_RUNS, WINDOW_S = 3, 0.1
+FRAME_HEIGHT, FRAME_WIDTH = 720, 1280
+POST_TOP = 5
+INPUT_SEED = 20190528
 
 
-class WorkerProcess:
-    """A measuring process. Use it in a ``with`` block: it never outlives it.
+class Worker:
+    """An opened artifact and the requests that it answers."""
 
-    ``command`` starts a process that speaks the worker's protocol on its standard input and
-    output; by default a fresh Python on this machine.
-    """
+    def __init__(self) -> None:
+        self._runtime: runtimes.Runtime | None = None
+        self._session: runtimes.Session | None = None
+        self._artifact: Artifact | None = None
+        self._input: NDArray[Any] = np.empty(0)
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
-        # A session of its own: Ctrl-C reaches the parent alone, which then ends its workers.
-        self._process = subprocess.Popen(
-            command or local_command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=_local_environment() if command is None else None,
-            start_new_session=True,
-        )
-        self._buffer = bytearray()
-        try:
-            self.greeting = self._greeting()
-        except BaseException:
-            self.close()
-            raise
+    def open(self, artifact: str, runtime: str, device: str, threads: int) -> dict[str, Any]:
+        """Open the artifact; ``import_ms`` is the runtime's package, ``init_ms`` the file."""
+        self._runtime, device_ = runtimes.get(runtime), Device.parse(device)
+        self._artifact = Artifact.load(artifact)
+        start = perf_counter_ns()
+        # Asking whether the runtime is available imports its package.
+        self._runtime.unavailable(device_)
+        imported = perf_counter_ns()
+        self._session = runtimes.open_session(self._runtime, self._artifact, device_, threads)
+        opened = perf_counter_ns()
+        self._input = timing_input(self._session.inputs[0])
+        return {"import_ms": (imported - start) / 1e6, "init_ms": (opened - imported) / 1e6}
 
-    def request(self, op: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
-        """Ask for one thing and wait for the answer.
+    def environment(self) -> dict[str, Any]:
+        """Describe the machine, the versions in use, and the state right now."""
+        packages = self._runtime.requires if self._runtime else ()
+        return asdict(Environment.now(packages))
 
-        Raises:
-            MeasurementError: the process died, hung, or did not understand.
-            EdgecnnError: of the kind that the process met.
-        """
-        line = json.dumps({"op": op, **arguments}).encode() + b"\n"
-        try:
-            self._pipe(self._process.stdin).write(line)
-            self._pipe(self._process.stdin).flush()
-        except BrokenPipeError:
-            raise self._died(op) from None
-        answer = self._receive(op, timeout_s)
-        if "error" in answer:
-            raise _error(answer["error"])
-        result = answer.get("ok")
-        if not isinstance(result, dict):
-            raise MeasurementError(f"the measuring process gave no answer to {op!r}: {answer!r}.")
-        return result
+    def warm_up(self, max_seconds: float, tolerance: float) -> dict[str, Any]:
+        """Run until the medians of two consecutive windows differ by at most ``tolerance``."""
+        samples = _timed(self._opened().run, self._input, 1)
+        deadline = perf_counter_ns() + int(max_seconds * 1e9)
+        medians: list[float] = []
+        while not _agree(medians, tolerance) and perf_counter_ns() < deadline:
+            window = _window(self._opened().run, self._input, deadline)
+            samples += window
+            medians.append(statistics.median(window))
+        return {
+            "runs": len(samples),
+            "first_run_ms": samples[0] / 1e6,
+            "median_ns": medians[-1] if medians else samples[0],
+            "steady": _agree(medians, tolerance),
+        }
 
-    def close(self) -> None:
-        """End the process: its input ends; one that does not heed it is killed."""
-        process = self._process
-        if process.stdin is not None:
-            _close_quietly(process.stdin)
-        try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self._pipe(process.stdout).close()
-        self._stderr.close()
+    def round(self, runs: int, settle: int) -> dict[str, Any]:
+        """Time ``runs`` runs after ``settle`` untimed ones, and say how the machine is then."""
+        _timed(self._opened().run, self._input, settle)
+        return _with_state(_timed(self._opened().run, self._input, runs))
 
-    def kill(self) -> None:
-        """End the process at once, also in the middle of a run."""
-        self._process.kill()
+    def stretch(self, seconds: float) -> dict[str, Any]:
+        """Time runs back to back for so long; the same answer as a round's."""
+        deadline = perf_counter_ns() + int(seconds * 1e9)
+        samples = _timed(self._opened().run, self._input, 1)
+        while perf_counter_ns() < deadline:
+            samples += _timed(self._opened().run, self._input, 1)
+        return _with_state(samples)
 
-    def __enter__(self) -> "WorkerProcess":
-        return self
+    def layers(self, runs: int) -> dict[str, Any]:
+        """Profile by node, where the runtime can."""
+        rows = self._opened().layers(self._input, runs)
+        return {"layers": [asdict(row) for row in rows]}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self.kill()
-        self.close()
+    def stages(self, repeats: int) -> dict[str, Any]:
+        """Time what comes before and after: a camera frame to the input, the output to labels."""
+        from edgecnn import preprocess
 
-    def _greeting(self) -> dict[str, Any]:
-        greeting = self._receive("start", START_TIMEOUT_S)
-        if greeting.get("protocol") != PROTOCOL:
-            raise MeasurementError(
-                f"the measuring process speaks protocol {greeting.get('protocol')!r}; this edgecnn "
-                f"speaks {PROTOCOL}. Install the same edgecnn version on both sides."
-            )
-        return greeting
+        session = self._opened()
+        output = session.run(self._input)
+        spec, contract = session.outputs[0], self._artifact.contract if self._artifact else None
+        labels = contract.output.labels if contract else ()
 
-    def _receive(self, op: str, timeout_s: float) -> dict[str, Any]:
-        line = self._read_line(op, timeout_s)
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise MeasurementError(f"the measuring process answered {op!r} with {line[:80]!r}.")
+        def after(array: NDArray[Any]) -> None:
+            preprocess.top_k(preprocess.dequantize(array, spec), labels, POST_TOP)
+
+        answer: dict[str, Any] = {"post_ms": _median_ms(after, output, repeats)}
+        if contract is not None:
+            image, tensor = contract.input, session.inputs[0]
+            frame = _noise((FRAME_HEIGHT, FRAME_WIDTH, 3), "uint8")
+
+            def before(array: NDArray[Any]) -> None:
+                preprocess.prepare(array, image, tensor)
+
+            answer["pre_ms"] = _median_ms(before, frame, repeats)
+            answer["pre_frame"] = [FRAME_HEIGHT, FRAME_WIDTH]
         return answer
 
-    def _read_line(self, op: str, timeout_s: float) -> bytes:
-        descriptor = self._pipe(self._process.stdout).fileno()
-        deadline = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while (end := self._buffer.find(b"\n")) < 0:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.kill()
-                    raise MeasurementError(
-                        f"the measuring process did not finish {op!r} within {timeout_s:.0f} s and "
-                        f"was ended.{self._last_words()}"
-                    )
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    raise self._died(op)
-                self._buffer += chunk
-                if len(self._buffer) > MAX_ANSWER_BYTES:
-                    raise MeasurementError(f"the answer to {op!r} is too long.")
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
-
-    def _died(self, op: str) -> MeasurementError:
-        try:
-            code = self._process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
-        return MeasurementError(
-            f"the measuring process died in {op!r} ({_exit_text(code)}).{self._last_words()}"
-        )
-
-    def _last_words(self) -> str:
-        """Return the last lines that the process wrote to standard error."""
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return "".join(f"\n  {line}" for line in lines[-STDERR_LINES:])
-
-    @staticmethod
-    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-        if pipe is None:
-            raise MeasurementError("the measuring process has no pipe.")
-        return pipe
+    def _opened(self) -> runtimes.Session:
+        if self._session is None:
+            raise MeasurementError("the worker was asked to run before it opened an artifact.")
+        return self._session
 
 
-def local_command() -> list[str]:
-    """Return the command of a worker on this machine, free of the current folder's modules."""
-    return [sys.executable, "-P", "-m", "edgecnn._worker"]
+def _with_state(samples: list[int]) -> dict[str, Any]:
+    return {
+        "samples_ns": samples,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "conditions": asdict(Conditions.now()),
+    }
 
 
-def _local_environment() -> dict[str, str]:
-    """Let the worker import the same edgecnn as this process, installed or not."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    # A BLAS with threads of its own would spin beside the runtime, and count as its memory.
-    return (
-        {"OPENBLAS_NUM_THREADS": "1"}
-        | os.environ
-        | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    )
+def timing_input(spec: TensorSpec) -> NDArray[Any]:
+    """Make a seeded noise input of the tensor's shape and dtype: [-1, 1), or any integer.
+
+    The time of a convolution does not depend on the values. Noise needs no contract, and no image
+    library whose memory would be counted as the model's.
+    """
+    return _noise(spec.shape, spec.dtype)
 
 
-def _exit_text(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    hint = ", perhaps out of memory" if name == "SIGKILL" else ""
-    return f"signal {name}{hint}"
+def _noise(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    random = np.random.default_rng(INPUT_SEED)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return random.uniform(-1.0, 1.0, shape).astype(dtype)
 
 
-def _error(data: dict[str, str]) -> EdgecnnError:
-    kind = getattr(errors, str(data.get("kind")), None)
-    known = isinstance(kind, type) and issubclass(kind, EdgecnnError)
-    message = str(data.get("message"))
-    return kind(message) if known and kind is not None else MeasurementError(message)
-
-
-def _close_quietly(pipe: IO[bytes]) -> None:
+def _timed(call: Callable[[Any], object], argument: NDArray[Any], runs: int) -> list[int]:
+    """Return ``runs`` durations in nanoseconds; nothing is allocated or collected in between."""
+    samples = [0] * runs
+    clock = perf_counter_ns
+    gc.disable()
     try:
-        pipe.close()
+        for i in range(runs):
+            start = clock()
+            call(argument)
+            samples[i] = clock() - start
+    finally:
+        gc.enable()
+    return samples
+
+
+def _window(call: Callable[[Any], object], argument: NDArray[Any], deadline: int) -> list[int]:
+    samples: list[int] = []
+    while len(samples) < WINDOW_RUNS or sum(samples) < WINDOW_S * 1e9:
+        samples += _timed(call, argument, 1)
+        if perf_counter_ns() > deadline:
+            break
+    return samples
+
+
+def _agree(medians: list[float], tolerance: float) -> bool:
+    return len(medians) > 1 and abs(medians[-1] - medians[-2]) <= tolerance * medians[-1]
+
+
+def _median_ms(call: Callable[[Any], object], argument: NDArray[Any], repeats: int) -> float:
+    _timed(call, argument, 2)
+    return statistics.median(_timed(call, argument, repeats)) / 1e6
+
+
+def answer(worker: Worker, line: bytes) -> dict[str, Any]:
+    """Carry out one request; an error becomes an answer, so that the other side can raise it.
+
+    An exception that is no EdgecnnError ends the process; its traceback is in standard error.
+    """
+    try:
+        request = json.loads(line)
+        name = request.pop("op")
+        if name.startswith("_") or not hasattr(worker, name):
+            raise MeasurementError(f"this worker (protocol {PROTOCOL}) has no request {name!r}.")
+        return {"ok": getattr(worker, name)(**request)}
+    except EdgecnnError as error:
+        return {"error": {"kind": type(error).__name__, "message": str(error)}}
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Greet, then answer each line until the input ends."""
+    worker = Worker()
+    gc.freeze()
+    greeting = {"protocol": PROTOCOL, "pid": os.getpid(), "baseline_rss_bytes": peak_rss_bytes()}
+    _write(answers, greeting)
+    for line in requests:
+        _write(answers, answer(worker, line))
+
+
+def _write(stream: BinaryIO, message: dict[str, Any]) -> None:
+    stream.write(json.dumps(message).encode() + b"\n")
+    stream.flush()
+
+
+def main() -> None:
+    """Serve standard input; what libraries print goes to standard error, not between answers."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        serve(sys.stdin.buffer, answers)
     except BrokenPipeError:
-        # The process is gone already, which is what closing is for.
-        return
+        # The other side is gone: there is nobody to tell.
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

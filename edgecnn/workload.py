@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
-from pathlib import Path
 
 from edgecnn import layers
 from edgecnn.spec import Block, Conventions, ModelSpec
@@ -315,10 +314,3 @@ _VISITORS: Mapping[type, Callable[..., Step]] = {
     layers.Dropout: Walk.dropout,
     layers.Linear: Walk.linear,
 }
-
-
-def from_onnx(path: Path) -> Workload:
-    """The workload of an ONNX file, as it stands. Raises SourceError; see `onnx_graph.py`."""
-    from edgecnn import onnx_graph
-
-    return onnx_graph.workload(path)

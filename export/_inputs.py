@@ -1,13 +1,16 @@
 """The input that a model has, from what its source says."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from edgecnn.contract import INPUT_NAME, InputContract, Layout, Recipe
-from edgecnn.errors import SourceError
+from edgecnn.errors import ExportError, SourceError
 from edgecnn.export._weight_levels import Levels
 from edgecnn.export.calibration import ImageSet
 from edgecnn.sources import Source
+
+if TYPE_CHECKING:
+    from torch import nn
 
 T = TypeVar("T")
 
@@ -56,6 +59,20 @@ def prepare(source: Source, recipe: Recipe, images: ImageSet | None, levels: Lev
         return untouched
     module = corrected(source.module, images, input_contract(source, "NCHW"), levels)
     return Prepared(replace(source, module=module), True, "; biases corrected")
+
+
+def torch_module(source: Source, format_name: str) -> "nn.Module":
+    """Return the PyTorch module that a format is made from.
+
+    Raises:
+        ExportError: the source is an ONNX file and has none.
+    """
+    if source.module is None:
+        raise ExportError(
+            f"{source.text}: {format_name} is made from PyTorch, and an ONNX file has no module. "
+            "Pass the PyTorch model, or --format onnx."
+        )
+    return source.module
 
 
 def _known(value: T | None, what: str, flag: str) -> T:

@@ -31,6 +31,7 @@ from edgecnn.export.calibration import ImageSet
 from edgecnn.export.parity import Logits
 from edgecnn.files import refuse_existing, writing
 from edgecnn.runtimes import Session
+from edgecnn.sources import Source
 
 _THREADS = 1
 _GOLDEN_SPAN_SHARE = {"fp32": 2e-5, "fp16": 1e-2, "w8a32": 1e-2, "w8a16": 1e-2, "w8a8": 1e-2}
@@ -47,7 +48,7 @@ def run(task: Task, progress: Progress) -> Artifact:
     with writing(task.output) as temporary:
         progress(f"converting {task.source.name} to {task.format} {task.recipe}")
         conversion = exporter.convert(
-            task.source,
+            _simplified(task.source),
             task.recipe,
             temporary,
             calibration=images,
@@ -60,6 +61,14 @@ def run(task: Task, progress: Progress) -> Artifact:
         progress("verifying the file")
         _verify(exporter, temporary, contract)
     return Artifact.load(task.output)
+
+
+def _simplified(source: Source) -> Source:
+    if source.module is None:
+        return source
+    from edgecnn.export._fold import folded
+
+    return replace(source, module=folded(source.module))
 
 
 def _check(task: Task, exporter: Exporter) -> None:

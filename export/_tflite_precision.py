@@ -14,7 +14,7 @@ from edgecnn.export._ranges import Observation, measure
 from edgecnn.export.calibration import ImageSet, model_inputs, required_images
 from edgecnn.formats import _tflite_tree
 
-_NORMALIZATION = r"ImageInput;\d*;?$"
+_NORMALIZATION = r"_Pixels_normalize;\d*;?$"
 """Outputs of the operators that turn pixels into the model's input: they stay float32."""
 
 _LOGITS = rf"^{OUTPUT_NAME};?$"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.contract import INPUT_NAME, OUTPUT_NAME, Layout, Recipe
 from edgecnn.errors import ExportError
 from edgecnn.export import Conversion
-from edgecnn.export._inputs import input_contract
+from edgecnn.export._inputs import input_contract, torch_module
 from edgecnn.export._quiet import converting
 from edgecnn.export.calibration import ImageSet
 from edgecnn.formats import ncnn as file_format
@@ -44,16 +44,12 @@ def convert(
     uint8_input: bool,
 ) -> Conversion:
     """See :class:`edgecnn.export.Exporter`."""
-    if source.module is None:
-        raise ExportError(
-            f"{source.text}: ncnn is made from PyTorch here; an ONNX file has no module to trace. "
-            "Pass the PyTorch model, or --format onnx."
-        )
+    module = torch_module(source, name)
     shape = input_contract(source, layout).shape
     with tempfile.TemporaryDirectory(prefix="edgecnn-") as text:
         folder = Path(text)
         with converting(f"tracing {source.name} for pnnx"):
-            _trace(source.module, shape, folder / "model.pt")
+            _trace(module, shape, folder / "model.pt")
         _run_pnnx(folder, shape, is_fp16=str(recipe) == "fp16")
         param = (folder / "model.ncnn.param").read_text()
         _refuse_unknown_layers(param, source)

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecnn.contract import OUTPUT_NAME, Layout, Recipe
-from edgecnn.errors import ExportError
 from edgecnn.export import Conversion
-from edgecnn.export._inputs import input_contract
+from edgecnn.export._inputs import input_contract, torch_module
 from edgecnn.export._quiet import converting
 from edgecnn.export.calibration import ImageSet
 from edgecnn.sources import Source
@@ -36,22 +35,18 @@ def convert(
     uint8_input: bool,
 ) -> Conversion:
     """See :class:`edgecnn.export.Exporter`."""
-    if source.module is None:
-        raise ExportError(
-            f"{source.text}: pt2 is made from PyTorch; an ONNX file has no module to export. Pass "
-            "the PyTorch model, or --format onnx."
-        )
     import torch
 
-    from edgecnn.export._pt2_module import Program
+    from edgecnn.export._torch_modules import Program
 
+    module = torch_module(source, name)
     dtype = torch.float16 if str(recipe) == "fp16" else torch.float32
     shape = input_contract(source, "NHWC" if uint8_input else layout).shape
     example = torch.zeros(shape, dtype=torch.uint8 if uint8_input else torch.float32)
     with converting(f"torch.export of {source.name}"):
-        module = Program(source, dtype, uint8_input).eval()
+        wrapped = Program(module, input_contract(source, layout), dtype, uint8_input).eval()
         with torch.no_grad():
-            program = torch.export.export(module, (example,))
+            program = torch.export.export(wrapped, (example,))
         _strip(program)
         torch.export.save(program, path)
     return Conversion()

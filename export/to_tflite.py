@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from edgecnn.contract import INPUT_NAME, Layout, Recipe
-from edgecnn.errors import ExportError
 from edgecnn.export import Conversion
-from edgecnn.export._inputs import input_contract, prepare
+from edgecnn.export._inputs import input_contract, prepare, torch_module
 from edgecnn.export._quiet import converting
 from edgecnn.export._weight_levels import int8
 from edgecnn.export.calibration import ImageSet
@@ -48,11 +47,7 @@ def float_model(source: Source, uint8_input: bool) -> bytes:
     Raises:
         ExportError: litert-torch cannot convert the module, or there is none.
     """
-    if source.module is None:
-        raise ExportError(
-            f"{source.text}: TFLite is made from PyTorch; an ONNX file has no module that "
-            "litert-torch could convert. Pass the PyTorch model, or --format onnx."
-        )
+    module = torch_module(source, name)
     import torch
 
     from edgecnn.export._torch_modules import ImageInput
@@ -60,8 +55,8 @@ def float_model(source: Source, uint8_input: bool) -> bytes:
     with converting(f"litert-torch conversion of {source.name}"):
         import litert_torch
 
-        module = ImageInput(source, uint8_input)
-        shape = input_contract(source, layout).shape
-        example = torch.zeros(shape, dtype=torch.uint8 if uint8_input else torch.float32)
-        converted = litert_torch.convert(module, sample_kwargs={INPUT_NAME: example})
+        image = input_contract(source, layout)
+        wrapped = ImageInput(module, image, uint8_input)
+        example = torch.zeros(image.shape, dtype=torch.uint8 if uint8_input else torch.float32)
+        converted = litert_torch.convert(wrapped, sample_kwargs={INPUT_NAME: example})
         return bytes(converted.model_content())

@@ -6,7 +6,6 @@ why it is unavailable where it is, and opens an artifact as a session.
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -17,17 +16,9 @@ from edgecnn.artifact import Artifact
 from edgecnn.contract import TensorSpec
 from edgecnn.device import Device
 from edgecnn.errors import UnavailableError, UsageError
+from edgecnn.profile import LayerTime
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """Mean time of one executed node over the profiled runs."""
-
-    name: str
-    op: str
-    ms: float
 
 
 class Session(Protocol):

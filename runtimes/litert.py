@@ -15,7 +15,8 @@ from edgecnn.artifact import Artifact
 from edgecnn.contract import TensorSpec, image_layout
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError
-from edgecnn.runtimes import Array, LayerTime, as_input
+from edgecnn.profile import LayerTime
+from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
 
 name = "litert"

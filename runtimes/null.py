@@ -13,7 +13,8 @@ from edgecnn import formats as file_formats
 from edgecnn.artifact import Artifact
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError
-from edgecnn.runtimes import Array, LayerTime, as_input
+from edgecnn.profile import LayerTime
+from edgecnn.runtimes import Array, as_input
 
 name = "null"
 formats: tuple[str, ...] = file_formats.names()

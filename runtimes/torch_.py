@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgecnn.artifact import Artifact
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError, SourceError
-from edgecnn.runtimes import Array, LayerTime, as_input
+from edgecnn.profile import LayerTime
+from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem, pip_install
 
 if TYPE_CHECKING:

@@ -49,8 +49,9 @@ def main() -> None:
         edgecnn("profile", files[kind, "w8a8"], "--runtime", "auto")
 
     say(f"5. The most accurate network within {options.target_ms:g} ms")
-    edgecnn("select", *CANDIDATES, "--target-ms", options.target_ms, "--data", pictures,
-            "--workdir", options.output / "select", may_fail=True)  # fmt: skip
+    edgecnn("select", *CANDIDATES, "--precision", "w8a8", "--target-ms", options.target_ms,
+            "--data", pictures, "--limit", "200", "--workdir", options.output / "select",
+            may_fail=True)  # fmt: skip
 
 
 def _pictures(output: Path) -> Path:

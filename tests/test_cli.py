@@ -12,7 +12,7 @@ import pytest
 import tiny_onnx
 from click.testing import CliRunner, Result
 
-from edgecnn import cli, discovery
+from edgecnn import cli, discovery, export, runtimes
 from edgecnn.errors import (
     EXIT_BAD_INPUT,
     EXIT_INTERRUPTED,
@@ -60,6 +60,15 @@ def test_every_command_is_documented(name: str) -> None:
     for option in ("--json", "--debug"):
         assert option in result.output
     assert f"edgecnn {name}" in (ROOT / "README.md").read_text()
+
+
+def test_every_format_and_runtime_is_documented() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in export.names():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert ", ".join(export.get(name).precisions) in row
+        readers = set(runtimes.reading(name)) - {"null"}
+        assert all(f"`{runtime}`" in row for runtime in readers), row
 
 
 def test_help_lists_every_command_with_a_whole_sentence() -> None:

@@ -16,14 +16,14 @@ import pytest
 from tiny_onnx import artifact, write_onnx
 
 from edgecnn import measure, runtimes
-from edgecnn._worker import PROTOCOL, timing_input
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Comparison, Failure, Plan, paired_ratio
 from edgecnn.contract import TensorSpec
 from edgecnn.device import LOCAL
 from edgecnn.errors import ArtifactError, MeasurementError, UnavailableError, UsageError
 from edgecnn.profile import Target
-from edgecnn.worker import WorkerProcess, local_command
+from edgecnn.worker import PROTOCOL, timing_input
+from edgecnn.worker_process import WorkerProcess, local_command
 
 QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=1.0, stages=False)
 
@@ -228,7 +228,7 @@ def test_unknown_requests_are_refused(tiny: Artifact) -> None:
 
 def test_the_worker_imports_little(tiny: Artifact) -> None:
     code = (
-        "import sys, io, json\nfrom edgecnn import _worker\nw = _worker.Worker()\n"
+        "import sys, io, json\nfrom edgecnn import worker\nw = worker.Worker()\n"
         f"w.open({str(tiny.path)!r}, 'null', 'local', 1)\nw.round(3, 0)\nw.environment()\n"
         "print([m for m in ('torch', 'onnx', 'cv2', 'onnxruntime', 'rich', 'click') "
         "if m in sys.modules])"
@@ -246,7 +246,7 @@ def test_the_worker_imports_little(tiny: Artifact) -> None:
 
 def test_prints_of_a_runtime_do_not_break_the_protocol(tmp_path: Path, tiny: Artifact) -> None:
     code = (
-        "import os\nfrom edgecnn import _worker\nfrom edgecnn.runtimes import null\n"
+        "import os\nfrom edgecnn import worker\nfrom edgecnn.runtimes import null\n"
         "run = null.NullSession.run\n"
         "def noisy(self, array):\n    os.write(1, b'noise\\n')\n    return run(self, array)\n"
         "null.NullSession.run = noisy\n_worker.main()\n"

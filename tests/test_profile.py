@@ -20,6 +20,7 @@ from edgecnn.environment import (
 from edgecnn.errors import DataError, UsageError
 from edgecnn.profile import (
     Latency,
+    LayerTime,
     Profile,
     Sustained,
     Target,
@@ -27,7 +28,6 @@ from edgecnn.profile import (
     outliers,
     percentile,
 )
-from edgecnn.runtimes import LayerTime
 
 IDLE = Conditions(1500.0, 45.0, 0.5, 10.0, 0.0, 100.0, 1.0)
 ENVIRONMENT = Environment(

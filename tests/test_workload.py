@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn import families, workload
+from edgecnn import families, onnx_graph, workload
 from edgecnn.errors import SourceError
 from edgecnn.spec import ModelSpec, parse_rows
 from edgecnn.workload import Operator, Workload
@@ -149,7 +149,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path]
 
 def test_the_exported_graph_costs_the_same(exported: tuple[ModelSpec, Path]) -> None:
     spec, path = exported
-    found, expected = workload.from_onnx(path), workload.from_spec(spec).folded()
+    found, expected = onnx_graph.workload(path), workload.from_spec(spec).folded()
     assert found.unknown == ()
     assert found.input_shape == (3, 64, 64)
     assert found.macs == expected.macs
@@ -179,7 +179,7 @@ def test_a_quantized_graph_costs_the_same(exported: tuple[ModelSpec, Path], tmp_
 
     target = tmp_path / "int8.onnx"
     quantization.quantize_static(path, target, Reader(), per_channel=True)
-    found = workload.from_onnx(target)
+    found = onnx_graph.workload(target)
     assert found.macs == workload.from_spec(spec).macs
     assert found.params == workload.from_spec(spec).folded().params
     assert {o.op for o in found.operators} >= {"quantize", "dequantize", "depthwise_conv"}
@@ -207,7 +207,7 @@ def test_unknown_operators_are_listed(tmp_path: Path) -> None:
         onnx.helper.make_node("Relu", ["y"], ["z"]),
     ]
     path = _save(tmp_path, nodes, [_value("x", "n", 3, 8, 8)], [_value("z", "n", 3, 8, 8)])
-    found = workload.from_onnx(path)
+    found = onnx_graph.workload(path)
     assert found.unknown == ("Erf",)
     assert [o.op for o in found.operators] == ["Erf", "relu"]
 
@@ -219,7 +219,7 @@ def test_an_oblong_kernel_counts_its_taps(tmp_path: Path) -> None:
     weight = onnx.numpy_helper.from_array(np.zeros((4, 3, 1, 7), np.float32), "w")
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 7], pads=[0, 3, 0, 3])
     path = _save(tmp_path, [node], [_value("x", 1, 3, 8, 8)], [_value("y", 1, 4, 8, 8)], (weight,))
-    found = workload.from_onnx(path)
+    found = onnx_graph.workload(path)
     assert found.macs == 8 * 8 * 4 * 3 * 7
     assert found.params == 4 * 3 * 7
     assert found.operators[0].receptive_field == 7
@@ -230,7 +230,7 @@ def test_a_graph_with_free_sizes_is_refused(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
     path = _save(tmp_path, [node], [_value("x", 1, 3, "h", "w")], [_value("y", 1, 3, "h", "w")])
     with pytest.raises(SourceError, match="fixed image size"):
-        workload.from_onnx(path)
+        onnx_graph.workload(path)
 
 
 def test_damaged_files_are_refused(exported: tuple[ModelSpec, Path], tmp_path: Path) -> None:
@@ -239,4 +239,4 @@ def test_damaged_files_are_refused(exported: tuple[ModelSpec, Path], tmp_path: P
     cut.write_bytes(path.read_bytes()[:5000])
     for bad in (cut, tmp_path / "absent.onnx"):
         with pytest.raises(SourceError, match=bad.name):
-            workload.from_onnx(bad)
+            onnx_graph.workload(bad)

@@ -22,7 +22,7 @@ from _common import EDGECNN, machine, run
 
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import median_ratio
-from edgecnn.worker import WorkerProcess
+from edgecnn.worker_process import WorkerProcess
 
 ROUNDS = 100
 ROUND_S = 0.12

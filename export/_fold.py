@@ -1,0 +1,40 @@
+"""Batch normalization folded into the convolution before it, which every runtime would do anyway.
+
+Converters take half the time over a graph without it, and bias correction sees the very weights
+that are rounded later.
+"""
+
+import copy
+from itertools import pairwise
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from edgecnn.network import Residual, Scale
+
+_IN_ORDER = (nn.Sequential, Residual, Scale)
+"""Containers that run their children one after another; a subclass may do something else."""
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """Return a copy of ``module``, in eval mode, that computes the same with fewer operators.
+
+    Only a convolution directly in front of a normalization in a plain sequence is touched; a module
+    without plain sequences is returned as it is.
+    """
+    if not any(type(container) in _IN_ORDER for container in module.modules()):
+        return module
+    result = copy.deepcopy(module)
+    for container in list(result.modules()):
+        if type(container) in _IN_ORDER:
+            _fold_pairs(container)
+    return result
+
+
+def _fold_pairs(container: nn.Module) -> None:
+    for (first, convolution), (second, norm) in pairwise(list(container.named_children())):
+        if not isinstance(convolution, nn.Conv2d) or type(norm) is not nn.BatchNorm2d:
+            continue
+        if not norm.training and norm.running_mean is not None:
+            container.add_module(first, fuse_conv_bn_eval(convolution, norm))
+            container.add_module(second, nn.Identity())
