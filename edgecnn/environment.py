@@ -3,7 +3,6 @@
 Everything is read from the kernel's own files on Linux; what a machine does not tell is None.
 """
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -172,6 +171,8 @@ def isa_flags(cpuinfo: str) -> tuple[str, ...]:
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of those ``packages`` (``"numpy>=1.26"``) that are installed."""
+    import importlib.metadata
+
     names = (re.split(r"[<>=!~\[; ]", package)[0] for package in packages)
     found = {}
     for name in names:

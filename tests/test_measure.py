@@ -249,7 +249,7 @@ def test_prints_of_a_runtime_do_not_break_the_protocol(tmp_path: Path, tiny: Art
         "import os\nfrom edgecnn import worker\nfrom edgecnn.runtimes import null\n"
         "run = null.NullSession.run\n"
         "def noisy(self, array):\n    os.write(1, b'noise\\n')\n    return run(self, array)\n"
-        "null.NullSession.run = noisy\n_worker.main()\n"
+        "null.NullSession.run = noisy\nworker.main()\n"
     )
     root = Path(measure.__file__).resolve().parent.parent
     command = ["env", f"PYTHONPATH={root}", sys.executable, "-c", code]
