@@ -41,7 +41,8 @@ def run(command: Sequence[str | Path]) -> tuple[float, str]:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     seconds = time.monotonic() - started
     if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stderr}")
+        said = done.stdout + done.stderr
+        sys.exit(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{said}")
     return seconds, done.stdout
 
 
