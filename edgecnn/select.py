@@ -314,11 +314,17 @@ def _timed_row(row: Row, candidate: Candidate, profile: Profile | None, problem:
 def _with_accuracy(
     request: Request, made: Sequence[Made], rows: Sequence[Row], report: Progress
 ) -> tuple[Row, ...]:
-    """Measure the accuracy of trained files on the photographs, once per file and runtime."""
+    """Measure the accuracy of trained files on the photographs, once per file and runtime.
+
+    Where all photographs went into calibration, none is left to measure on: published accuracy,
+    marked as such, stays.
+    """
     if request.data is None:
         return tuple(rows)
     artifacts = {str(m.artifact.path): m.artifact for m in made if m.artifact and m.trained}
     left_out = calibration_images(request.listing, tuple(artifacts.values()))
+    if len(left_out) == len(request.listing):
+        return tuple(rows)
     found: dict[tuple[str | None, str | None], Evaluation] = {}
     for row in rows:
         artifact = artifacts.get(row.artifact or "")

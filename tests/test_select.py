@@ -138,6 +138,14 @@ def test_accuracy_is_measured_on_photographs(
     assert len(list((tmp_path / "accuracy").iterdir())) == 2
 
 
+def test_published_accuracy_stays_where_all_photographs_calibrated(
+    world: World, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecnn.select.calibration_images", lambda listing, files: listing)
+    found = select(request(tmp_path, data=photographs, runtimes=("ort",)))
+    assert {row.top1_kind for row in found.candidates} <= {"published", "published fp32"}
+
+
 def test_random_weights_serve_for_latency_only(
     world: World, tmp_path: Path, photographs: Path
 ) -> None:
