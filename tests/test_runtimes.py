@@ -55,7 +55,7 @@ def test_half_precision(
         pytest.skip(f"{format_name} has no fp16")
     if (format_name, name) == ("tflite", "openvino"):
         reason = "OpenVINO 2026.4 cannot read DEQUANTIZE of a float16 constant"
-        request.applymarker(pytest.mark.xfail(raises=ArtifactError, reason=reason, strict=False))
+        request.applymarker(pytest.mark.xfail(raises=ArtifactError, reason=reason, strict=True))
     made = tiny.artifact(tmp_path, format_name, "fp16")
     image = tiny.image()
     found = logits(name, made, tiny.arranged(image, made))
