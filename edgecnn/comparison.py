@@ -39,7 +39,9 @@ class Plan:
 
     Timed runs go on until there are ``min_runs`` of them, taking ``min_seconds``, in at least
     ``rounds`` rounds per candidate; ``deadline_s`` ends them earlier. ``sustained_s`` replaces the
-    rounds by runs back to back for that long, one candidate after the other.
+    rounds by runs back to back for that long, one candidate after the other. ``pin`` names the
+    processors to run on (see :func:`edgecnn.machine.clusters.resolve`); ``energy_s`` measures the
+    board's power for so long at rest and at work, where a meter can be read.
     """
 
     min_runs: int = 50
@@ -50,6 +52,8 @@ class Plan:
     per_layer: bool = False
     stages: bool = True
     sustained_s: float | None = None
+    pin: str | None = None
+    energy_s: float | None = 5.0
     deadline_s: float | None = None
     target: Target = field(default_factory=Target)
 

@@ -167,12 +167,17 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Golden:
-    """An input that any machine can make, and the output that the file gave for it at the desk."""
+    """An input that any machine can make, and the output that the file gave for it at the desk.
+
+    ``atol`` is how far another machine may be off with the same ``runtime``. ``step`` is the
+    quantization step of the logits where they have one, and then ``atol`` too.
+    """
 
     recipe: str
     expected: tuple[float, ...]
     atol: float
     runtime: str
+    step: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the machine is, and what state it is in while something is measured.
 
-Everything is read from the kernel's own files on Linux; what a machine does not tell is None.
+The facts are :mod:`edgecnn.machine`'s; what a machine does not tell is None.
 """
 
 import os
@@ -8,25 +8,16 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from typing import Any
 
-from edgecnn import __version__
+from edgecnn import __version__, machine
+from edgecnn.machine import clusters as clusters_
+from edgecnn.machine import cpuinfo, governor, state, throttle
+from edgecnn.machine._files import SYSTEM, text
+from edgecnn.machine.clusters import Cluster
 
-CPUINFO = Path("/proc/cpuinfo")
-CPUS = Path("/sys/devices/system/cpu")
-THERMAL = Path("/sys/class/thermal")
-STAT = Path("/proc/stat")
-
-ISA_FLAGS = frozenset({
-    "sse4_1", "ssse3", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl",
-    "avx512_vnni", "avx_vnni", "avx_vnni_int8", "avx512_fp16", "avx512_bf16", "amx_int8",
-    "neon", "asimd", "asimdhp", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2", "svei8mm",
-})  # fmt: skip
-"""Vector instructions that neural network kernels look for, as /proc/cpuinfo names them."""
-
-VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _X86 = ("x86_64", "AMD64", "i686", "i386")
 
 
@@ -44,20 +35,32 @@ class Conditions:
     total_cpu_s: float
     own_cpu_s: float
     """Processor time that this process has used."""
+    throttled: int | None = None
+    """A Raspberry Pi's throttle bits (:class:`edgecnn.machine.throttle.Throttle`)."""
+    clocks_mhz: tuple[float, ...] = ()
+    """Mean over the cores of each cluster."""
+
+    def __post_init__(self) -> None:
+        # What comes out of JSON is a list.
+        object.__setattr__(self, "clocks_mhz", tuple(self.clocks_mhz))
 
     @classmethod
     def now(cls) -> "Conditions":
-        """Read the machine's state."""
-        busy, steal, total = _cpu_seconds(_text(STAT))
+        """Read the machine's state: about a millisecond, some more where vcgencmd is asked."""
+        busy, steal, total = state.cpu_seconds()
+        clusters = _clusters()
+        clocks = state.clocks_mhz(clusters)
         times = os.times()
         return cls(
-            clock_mhz=_clock_mhz(),
-            temperature_c=_temperature_c(),
+            clock_mhz=state.mean_mhz(clusters, clocks),
+            temperature_c=state.temperature_c(),
             load_1m=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             busy_cpu_s=busy,
             steal_cpu_s=steal,
             total_cpu_s=total,
             own_cpu_s=times.user + times.system,
+            throttled=throttle.read(),
+            clocks_mhz=clocks,
         )
 
 
@@ -65,8 +68,10 @@ class Conditions:
 class Environment:
     """Where and under what conditions something was measured.
 
-    ``others_cpu`` is the share of the machine's processor time that went to processes which took
-    no part in the measurement, ``steal_cpu`` the share that a hypervisor gave to other guests.
+    ``model`` is what the board calls itself, ``pinned`` the processors that the process was kept
+    on, if not all. ``others_cpu`` is the share of the machine's processor time that went to
+    processes which took no part in the measurement, ``steal_cpu`` the share that a hypervisor gave
+    to other guests.
     """
 
     machine: str
@@ -83,24 +88,30 @@ class Environment:
     after: Conditions
     others_cpu: float | None = None
     steal_cpu: float | None = None
+    model: str | None = None
+    clusters: tuple[Cluster, ...] = ()
+    pinned: tuple[int, ...] = ()
 
     @classmethod
     def now(cls, packages: Iterable[str] = ()) -> "Environment":
         """Describe this machine, with the versions of ``packages`` where they are installed."""
-        conditions = Conditions.now()
+        conditions, cores = Conditions.now(), cpuinfo.read()
         return cls(
             machine=platform.machine(),
             system=f"{platform.system()} {platform.release()}",
-            cpu_model=cpu_model(_text(CPUINFO)),
+            cpu_model=cpuinfo.model(cores) or platform.processor() or "unknown",
             cores=os.cpu_count() or 1,
-            usable_cores=usable_cores(),
-            isa=isa_flags(_text(CPUINFO)),
-            governor=_text(CPUS / "cpu0" / "cpufreq" / "scaling_governor").strip() or None,
-            memory_bytes=_memory_bytes(),
+            usable_cores=len(clusters_.usable()),
+            isa=cpuinfo.isa_flags(cores),
+            governor=governor.joined(),
+            memory_bytes=state.memory_bytes()[0],
             python=platform.python_version(),
             versions={"edgecnn": __version__} | package_versions(("numpy", *packages)),
             before=conditions,
             after=conditions,
+            model=machine.model(),
+            clusters=_clusters(),
+            pinned=clusters_.restricted(),
         )
 
     def until(self, after: Conditions, taking_part_cpu_s: float) -> "Environment":
@@ -121,17 +132,27 @@ class Environment:
     def fingerprint(self) -> tuple[object, ...]:
         """What has to be equal for two measurements to be of the same machine and software."""
         versions = tuple(sorted(self.versions.items()))
-        return (self.machine, self.cpu_model, self.cores, self.usable_cores, self.isa,
-                self.governor, self.python, versions)  # fmt: skip
+        return (self.machine, self.model, self.cpu_model, self.cores, self.usable_cores,
+                self.pinned, self.isa, self.governor, self.python, versions)  # fmt: skip
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Environment":
-        """Make a value from JSON."""
-        values = {f.name: data[f.name] for f in fields(cls)}
+        """Make a value from JSON; what files of an earlier edgecnn lack is left out.
+
+        Raises:
+            KeyError, TypeError: a field is missing, or is of another type.
+        """
+        values = {
+            field.name: data[field.name]
+            for field in fields(cls)
+            if field.name in data or field.default is MISSING
+        }
         return cls(**values | {
             "isa": tuple(values["isa"]),
             "before": Conditions(**values["before"]),
             "after": Conditions(**values["after"]),
+            "clusters": tuple(map(Cluster.from_dict, values.get("clusters", ()))),
+            "pinned": tuple(values.get("pinned", ())),
         })  # fmt: skip
 
 
@@ -140,33 +161,7 @@ def int8_saturates(machine: str, isa: Sequence[str]) -> bool:
 
     Source: Intel's Instruction Set Reference, VPMADDUBSW ("signed-saturated 16-bit results").
     """
-    return machine in _X86 and not VNNI_FLAGS.intersection(isa)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def cpu_model(cpuinfo: str) -> str:
-    """Return the processor's name out of the text of /proc/cpuinfo.
-
-    ARM kernels give numbers in its place: implementer and part, e.g. ``0x41 0xd08`` (Cortex-A72).
-    """
-    found = _values(cpuinfo, "model name") or _values(cpuinfo, "Model")
-    if found:
-        return found[0]
-    numbers = _values(cpuinfo, "CPU implementer")[:1] + _values(cpuinfo, "CPU part")[:1]
-    return " ".join(numbers) or platform.processor() or "unknown"
-
-
-def isa_flags(cpuinfo: str) -> tuple[str, ...]:
-    """Return the vector instruction flags that all cores share, sorted."""
-    lines = _values(cpuinfo, "flags") or _values(cpuinfo, "Features")
-    shared = set.intersection(*(set(line.split()) for line in lines)) if lines else set()
-    return tuple(sorted(shared & ISA_FLAGS))
+    return machine in _X86 and not cpuinfo.has("vnni", isa)
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -189,7 +184,7 @@ def peak_rss_bytes() -> int:
     Linux's VmHWM rather than getrusage's ru_maxrss: the latter survives exec, so that a small
     process started by a large one would show the large one's memory.
     """
-    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", _text(Path("/proc/self/status")))
+    kilobytes = re.search(r"VmHWM:\s+(\d+) kB", text(SYSTEM, "proc/self/status"))
     if kilobytes:
         return int(kilobytes[1]) * 1024
     import resource
@@ -198,44 +193,7 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _text(path: Path) -> str:
-    """Read a file of the kernel's, which may be absent or refuse to be read on some machines."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _values(cpuinfo: str, key: str) -> list[str]:
-    return re.findall(rf"^{key}\s*:\s*(.+?)\s*$", cpuinfo, re.MULTILINE)
-
-
-def _cpu_seconds(stat: str) -> tuple[float, float, float]:
-    """Return busy, steal and total seconds of the first line of /proc/stat (see proc(5))."""
-    head = stat.partition("\n")[0].split()[1:9]
-    if len(head) < 8:
-        return 0.0, 0.0, 0.0
-    user, nice, system, idle, iowait, irq, softirq, steal = map(int, head)
-    tick = os.sysconf("SC_CLK_TCK")
-    busy = user + nice + system + irq + softirq
-    return busy / tick, steal / tick, (busy + idle + iowait + steal) / tick
-
-
-def _clock_mhz() -> float | None:
-    paths = sorted(CPUS.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
-    kilohertz = [int(text) for text in map(_text, paths) if text.strip().isdecimal()]
-    if kilohertz:
-        return sum(kilohertz) / len(kilohertz) / 1000
-    megahertz = [float(value) for value in _values(_text(CPUINFO), "cpu MHz")]
-    return sum(megahertz) / len(megahertz) if megahertz else None
-
-
-def _temperature_c() -> float | None:
-    texts = (_text(path).strip() for path in THERMAL.glob("thermal_zone*/temp"))
-    readings = [int(text) / 1000 for text in texts if text.lstrip("-").isdecimal()]
-    return max(readings, default=None)
-
-
-def _memory_bytes() -> int | None:
-    kilobytes = re.search(r"MemTotal:\s+(\d+) kB", _text(Path("/proc/meminfo")))
-    return int(kilobytes[1]) * 1024 if kilobytes else None
+@cache
+def _clusters() -> tuple[Cluster, ...]:
+    """Return the machine's clusters, which take many files to tell and do not change."""
+    return clusters_.read()

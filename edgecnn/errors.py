@@ -3,6 +3,8 @@
 Each class carries the exit code that the command line ends with, so that no command keeps a list.
 """
 
+from collections.abc import Mapping
+
 EXIT_USAGE = 2
 EXIT_BAD_INPUT = 3
 EXIT_VERDICT_FAILED = 4
@@ -60,3 +62,15 @@ class UnavailableError(EdgecnnError):
     """A device, runtime or optional package is not available; the message says how to get it."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+class ConnectionLost(UnavailableError):
+    """A board that answered no longer does; it is worth reconnecting."""
+
+
+def error_from(data: Mapping[str, object]) -> EdgecnnError:
+    """Make an error of the kind that another process met: ``{"kind", "message"}``."""
+    kind = globals().get(str(data.get("kind")))
+    known = isinstance(kind, type) and issubclass(kind, EdgecnnError)
+    message = str(data.get("message"))
+    return kind(message) if known else MeasurementError(message)

@@ -1,22 +1,18 @@
 """Accuracy of a model file on a folder of photographs, and its agreement with a reference file."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgecnn import preprocess, runtimes
+from edgecnn import devices
 from edgecnn.accuracy import Evaluation, Gate, Prediction, Skipped, accuracy, comparison, judge
 from edgecnn.artifact import Artifact
+from edgecnn.classify import DECODERS, Best
 from edgecnn.device import LOCAL, Device
 from edgecnn.environment import Environment, int8_saturates
-from edgecnn.errors import DataError, UnavailableError, UsageError
+from edgecnn.errors import DataError, UsageError
+from edgecnn.host import Host
+from edgecnn.hosted import Hosted
 from edgecnn.images import (
     LabelledImage,
     calibration_subset,
@@ -25,57 +21,12 @@ from edgecnn.images import (
     list_images,
 )
 
-TOP = 5
-DECODERS = 2
-QUEUED_PER_DECODER = 4
+BATCH = 25
+"""Photographs whose classes come back together; a lost connection repeats so many at most."""
+BATCH_TIMEOUT_S = 600.0
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, images done, and images in all."""
-
-
-class Classifier:
-    """An artifact opened on a runtime: picture in, best classes out."""
-
-    def __init__(
-        self, artifact: Artifact, runtime: str | None, device: Device, threads: int
-    ) -> None:
-        self.contract = artifact.required_contract()
-        self.runtime = runtimes.get(runtime) if runtime else own_runtime(artifact, device)
-        self._session = runtimes.open_session(self.runtime, artifact, device, threads)
-
-    def prepare(self, image: preprocess.Image) -> NDArray[Any]:
-        """Make the input; may be called from several threads."""
-        return preprocess.prepare(image, self.contract.input, self._session.inputs[0])
-
-    def best(self, array: NDArray[Any]) -> tuple[int, ...]:
-        """Return the indices of the five highest logits, best first; ties by lower index."""
-        logits = preprocess.dequantize(self._session.run(array), self._session.outputs[0])
-        return tuple(np.argsort(-logits.reshape(-1), kind="stable")[:TOP].tolist())
-
-    def __enter__(self) -> "Classifier":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session.close()
-
-
-def own_runtime(artifact: Artifact, device: Device) -> runtimes.Runtime:
-    """Return the available runtime that is made for the artifact's format: it reads the fewest.
-
-    Raises:
-        UnavailableError: none is available; with the reason of each.
-    """
-    found = runtimes.available(artifact, device)
-    if found:
-        return min(found, key=lambda runtime: len(runtime.formats))
-    reading = [runtimes.get(name) for name in runtimes.reading(artifact.format)]
-    reasons = "".join(f"\n  {r.name}: {r.unavailable(device)}" for r in reading if r.timed)
-    raise UnavailableError(f"no runtime for {artifact.format} files on {device}:{reasons}")
 
 
 def evaluate(
@@ -84,6 +35,7 @@ def evaluate(
     *,
     runtime: str | None = None,
     device: Device = LOCAL,
+    host: Host | None = None,
     threads: int = 1,
     reference: Artifact | None = None,
     gate: Gate | None = None,
@@ -99,8 +51,9 @@ def evaluate(
     decoded is skipped and named in the result.
 
     Args:
-        runtime: its name; by default the one made for the format. The reference takes the runtime
-            made for its own format.
+        runtime: its name; by default the one made for the format.
+        host: where ``device`` is, if it is connected already.
+        reference: a file to agree with; it runs on this machine, on its format's own runtime.
         gate: limits that decide ``passed``.
         limit: at most so many images, evenly spread.
         exclude: images to leave out besides.
@@ -118,15 +71,17 @@ def evaluate(
     calibration = calibration_images(listing, files)
     left_out = {*calibration, *exclude}
     chosen = _chosen([path for path in listing if path not in left_out], limit, data)
+    images, classless = _with_classes(chosen, data, artifact, labels_file)
     with ExitStack() as stack:
-        classifiers = [stack.enter_context(Classifier(artifact, runtime, device, threads))]
-        classifiers += [
-            stack.enter_context(Classifier(file, None, device, threads)) for file in files[1:]
-        ]
-        images, classless = _with_classes(chosen, data, artifact, labels_file)
+        where = host or stack.enter_context(devices.connect(device, f"evaluate {artifact.name}"))
+        classifiers = [_opened(stack, where, artifact, runtime, device, threads)]
+        if reference is not None:
+            here = stack.enter_context(devices.connect(LOCAL))
+            classifiers.append(_opened(stack, here, reference, None, LOCAL, threads))
         predictions, unreadable = _predict(images, classifiers, decoders, progress or _silent)
         skipped = (*classless, *unreadable)
-        name = classifiers[0].runtime.name
+        name = classifiers[0].opened["runtime"]
+        environment = Environment.from_dict(classifiers[0].ask("environment", BATCH_TIMEOUT_S))
     if not predictions:
         raise DataError(
             f"{data}: none of {len(images)} images can be used, e.g. {skipped[0].reason}"
@@ -142,11 +97,26 @@ def evaluate(
         reference=None if reference is None else str(reference.path),
         calibration_left_out=len(calibration),
         skipped=skipped,
-        warnings=tuple(_warnings(artifact, name, Environment.now(), listing, calibration)),
+        warnings=tuple(_warnings(artifact, name, environment, listing, calibration)),
         **accuracy(predictions),
         **(comparison(predictions) if reference is not None else {}),
     )
     return judge(result, gate)
+
+
+def _opened(
+    stack: ExitStack,
+    host: Host,
+    artifact: Artifact,
+    runtime: str | None,
+    device: Device,
+    threads: int,
+) -> Hosted:
+    artifact.required_contract()
+    classifier = Hosted(host, artifact, runtime, device, threads)
+    stack.callback(classifier.close)
+    classifier.open()
+    return classifier
 
 
 def calibration_images(listing: Sequence[Path], files: Sequence[Artifact]) -> tuple[Path, ...]:
@@ -223,49 +193,33 @@ def _with_classes(
 
 def _predict(
     images: Sequence[LabelledImage],
-    classifiers: Sequence[Classifier],
+    classifiers: Sequence[Hosted],
     decoders: int,
     progress: Progress,
 ) -> tuple[list[Prediction], tuple[Skipped, ...]]:
     predictions, skipped = [], []
-    for done, (image, arrays) in enumerate(_prepared(images, classifiers, decoders)):
-        progress("evaluating", done, len(images))
-        if isinstance(arrays, DataError):
-            skipped.append(Skipped(str(image.path), str(arrays)))
-            continue
-        best = [c.best(array) for c, array in zip(classifiers, arrays, strict=True)]
-        predictions.append(Prediction(image.class_index, best[0], (*best[1:], None)[0]))
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        progress("evaluating", start, len(images))
+        found = [_classified(classifier, batch, decoders) for classifier in classifiers]
+        for image, *results in zip(batch, *found, strict=True):
+            problem = next((result for result in results if isinstance(result, str)), None)
+            if problem is not None:
+                skipped.append(Skipped(str(image.path), problem))
+                continue
+            best = [result for result in results if not isinstance(result, str)]
+            predictions.append(Prediction(image.class_index, best[0], (*best[1:], None)[0]))
     progress("evaluating", len(images), len(images))
     return predictions, tuple(skipped)
 
 
-Prepared = list[NDArray[Any]] | DataError
-
-
-def _prepared(
-    images: Sequence[LabelledImage], classifiers: Sequence[Classifier], decoders: int
-) -> Iterator[tuple[LabelledImage, Prepared]]:
-    """Decode and resize in threads, a bounded number of images ahead, and yield in order."""
-
-    def job(image: LabelledImage) -> Prepared:
-        try:
-            picture = preprocess.read_image(image.path)
-        except DataError as error:
-            return error
-        return [classifier.prepare(picture) for classifier in classifiers]
-
-    waiting: deque[tuple[LabelledImage, Future[Prepared]]] = deque()
-    with ThreadPoolExecutor(max(1, decoders)) as pool:
-        try:
-            for image in images:
-                waiting.append((image, pool.submit(job, image)))
-                if len(waiting) > decoders * QUEUED_PER_DECODER:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for image, future in waiting:
-                yield image, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _classified(
+    classifier: Hosted, images: Sequence[LabelledImage], decoders: int
+) -> list[Best | str]:
+    """Return the best classes of each photograph, or why it cannot be used."""
+    paths = [classifier.staged(image.path) for image in images]
+    answer = classifier.ask("classify", BATCH_TIMEOUT_S, paths=paths, decoders=decoders)
+    return [one if isinstance(one, str) else tuple(one) for one in answer["best"]]
 
 
 def _warnings(

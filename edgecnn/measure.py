@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from edgecnn import runtimes
+from edgecnn import devices, runtimes
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Comparison, Failure, Plan, Ratio, paired_ratio
 from edgecnn.device import LOCAL, Device
 from edgecnn.environment import Conditions, Environment
-from edgecnn.errors import EdgecnnError, MeasurementError
-from edgecnn.profile import NS_PER_MS, LayerTime, Profile, Sustained, TracePoint
-from edgecnn.worker_process import WorkerProcess
+from edgecnn.errors import EdgecnnError, MeasurementError, UnavailableError
+from edgecnn.host import Host
+from edgecnn.hosted import OPEN_TIMEOUT_S, Hosted
+from edgecnn.machine import throttle
+from edgecnn.machine.power import Energy
+from edgecnn.profile import NS_PER_MS, LayerTime, Profile, Sustained, TracePoint, Transfers
 
 __all__ = [
     "Candidate",
@@ -31,7 +34,6 @@ __all__ = [
 ]
 
 AUTO = "auto"
-OPEN_TIMEOUT_S = 600.0
 STEP_TIMEOUT_S = 120.0
 SLOWEST = 20.0
 """A round that takes this many times the expected duration counts as hung."""
@@ -44,7 +46,6 @@ BUSY_SHARE = 0.1
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
-StartWorker = Callable[[Device], WorkerProcess]
 
 
 def candidates(
@@ -79,9 +80,11 @@ def interleave(
     plan: Plan | None = None,
     *,
     progress: Progress | None = None,
-    start: StartWorker | None = None,
+    host: Host | None = None,
 ) -> Comparison:
     """Measure several candidates in turns (A B A B), each in a process of its own.
+
+    All of them are on one machine: ``host``, where it is connected already.
 
     All processes are alive at once; those whose turn it is not wait in a read. A candidate that
     fails becomes a :class:`Failure` and the others go on. Ctrl-C ends all processes, and what was
@@ -89,7 +92,8 @@ def interleave(
     """
     plan, report = plan or Plan(), progress or _silent
     with ExitStack() as stack:
-        session = _Interleaving(plan, report, start or _start_local, stack)
+        machine = host or stack.enter_context(_host(candidates))
+        session = _Interleaving(plan, report, machine, stack)
         interrupted = False
         try:
             session.measure(candidates)
@@ -103,45 +107,51 @@ def interleave(
 class _Run:
     """A candidate in its process, and what has been measured of it so far."""
 
-    def __init__(self, candidate: Candidate, worker: WorkerProcess) -> None:
-        self.candidate, self.worker = candidate, worker
-        self.opened: dict[str, Any] = {}
+    def __init__(self, candidate: Candidate, host: Host, plan: Plan) -> None:
+        self.candidate, self.plan = candidate, plan
+        self.process = Hosted(
+            host,
+            candidate.artifact,
+            candidate.runtime,
+            candidate.device,
+            candidate.threads,
+            pin=plan.pin,
+            verify=True,
+            prepare=self._rewarm,
+        )
         self.environment: dict[str, Any] = {}
         self.warm: dict[str, Any] = {}
         self.rounds: list[dict[str, Any]] = []
         self.trace: list[tuple[float, dict[str, Any]]] = []
         self.stages: dict[str, Any] = {}
+        self.transfers: Transfers | None = None
+        self.energy: Energy | None = None
         self.layers: tuple[LayerTime, ...] = ()
         self.notes: list[str] = []
         self.settled = 0
         self.complete = False
 
     def open(self) -> None:
-        candidate = self.candidate
-        self.opened = self.worker.request(
-            "open",
-            OPEN_TIMEOUT_S,
-            artifact=str(candidate.artifact.path.resolve()),
-            runtime=candidate.runtime,
-            device=str(candidate.device),
-            threads=candidate.threads,
-        )
+        self.process.open()
 
-    def warm_up(self, plan: Plan) -> None:
-        self.warm = self.worker.request(
-            "warm_up",
-            OPEN_TIMEOUT_S,
-            max_seconds=plan.warmup_seconds,
-            tolerance=plan.warmup_tolerance,
-        )
+    def warm_up(self) -> None:
+        self.warm = self.process.ask("warm_up", OPEN_TIMEOUT_S, **self._warm_up_limits())
+
+    def _rewarm(self, process: Hosted) -> None:
+        """Bring a process that follows on a lost one where that one was."""
+        if self.warm:
+            process.direct("warm_up", OPEN_TIMEOUT_S, **self._warm_up_limits())
+
+    def _warm_up_limits(self) -> dict[str, float]:
+        return {"max_seconds": self.plan.warmup_seconds, "tolerance": self.plan.warmup_tolerance}
 
     def begin(self) -> None:
         """Note the state of the machine right before the timed runs."""
-        self.environment = self.worker.request("environment", STEP_TIMEOUT_S)
+        self.environment = self.process.ask("environment", STEP_TIMEOUT_S)
 
     def round(self, runs: int, settle: int) -> None:
         timeout_s = STEP_TIMEOUT_S + SLOWEST * (runs + settle) * self.warm["median_ns"] / 1e9
-        self.rounds.append(self.worker.request("round", timeout_s, runs=runs, settle=settle))
+        self.rounds.append(self.process.ask("round", timeout_s, runs=runs, settle=settle))
         self.settled += settle
 
     def runs_in(self, seconds: float) -> int:
@@ -165,25 +175,33 @@ class _Run:
         began = time.monotonic()
         while (elapsed := time.monotonic() - began) < seconds and time.monotonic() < deadline:
             stretch = min(STRETCH_S, seconds - elapsed)
-            done = self.worker.request("stretch", STEP_TIMEOUT_S + stretch, seconds=stretch)
+            done = self.process.ask("stretch", STEP_TIMEOUT_S + stretch, seconds=stretch)
             self.rounds.append(done)
             self.trace.append((time.monotonic() - began, done))
 
-    def extras(self, plan: Plan) -> None:
+    def extras(self) -> None:
         """Measure what is told beside the latency; a failure here leaves the latency as it is."""
+        ask = self.process.ask
         try:
-            if plan.stages:
-                self.stages = self.worker.request("stages", STEP_TIMEOUT_S, repeats=STAGE_REPEATS)
-            if plan.per_layer:
-                rows = self.worker.request("layers", OPEN_TIMEOUT_S, runs=LAYER_RUNS)["layers"]
+            if self.plan.stages:
+                self.stages = ask("stages", STEP_TIMEOUT_S, repeats=STAGE_REPEATS)
+                found = ask("transfers", STEP_TIMEOUT_S, runs=STAGE_REPEATS)["transfers"]
+                self.transfers = None if found is None else Transfers(**found)
+            if self.plan.energy_s is not None:
+                limits = {"seconds": self.plan.energy_s, "idle_seconds": self.plan.energy_s}
+                found = ask("energy", STEP_TIMEOUT_S + 2 * self.plan.energy_s, **limits)["energy"]
+                self.energy = None if found is None else Energy(**found)
+            if self.plan.per_layer:
+                rows = ask("layers", OPEN_TIMEOUT_S, runs=LAYER_RUNS)["layers"]
                 self.layers = tuple(LayerTime(**row) for row in rows)
                 self.notes += [] if rows else [f"{self.candidate.runtime} tells no layer times"]
         except EdgecnnError as error:
             self.notes.append(str(error))
 
-    def profile(self, plan: Plan, taking_part_cpu_s: float) -> Profile:
+    def profile(self, taking_part_cpu_s: float) -> Profile:
         candidate, artifact, last = self.candidate, self.candidate.artifact, self.rounds[-1]
-        after = Conditions(**last["conditions"])
+        opened, conditions = self.process.opened, self._conditions()
+        after = conditions[-1]
         environment = Environment.from_dict(self.environment).until(after, taking_part_cpu_s)
         frame = self.stages.get("pre_frame")
         return Profile(
@@ -199,11 +217,11 @@ class _Run:
             rounds=tuple(len(done["samples_ns"]) for done in self.rounds),
             warmup_runs=self.warm["runs"] + self.settled,
             steady=self.warm["steady"],
-            init_ms=self.opened["init_ms"],
-            import_ms=self.opened["import_ms"],
+            init_ms=opened["init_ms"],
+            import_ms=opened["import_ms"],
             first_run_ms=self.warm["first_run_ms"],
             peak_rss_bytes=last["peak_rss_bytes"],
-            baseline_rss_bytes=self.worker.greeting["baseline_rss_bytes"],
+            baseline_rss_bytes=self.process.greeting["baseline_rss_bytes"],
             environment=environment,
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             pre_ms=self.stages.get("pre_ms"),
@@ -211,14 +229,35 @@ class _Run:
             pre_frame=None if frame is None else (frame[0], frame[1]),
             layers=self.layers,
             sustained=self.sustained(),
+            golden=self.process.golden,
+            transfers=self.transfers,
+            energy=self.energy,
+            void=throttle.judge([one.throttled for one in conditions]),
+            processes=self.process.processes,
             complete=self.complete,
-            notes=(*self.notes, *_notes(candidate.runtime, environment)),
-            target=plan.target,
+            notes=(*self.notes, *self._notes(environment)),
+            target=self.plan.target,
         )
 
+    def _conditions(self) -> list[Conditions]:
+        rounds = [Conditions(**done["conditions"]) for done in self.rounds]
+        return [Conditions(**self.environment["before"]), *rounds]
+
     def cpu_seconds(self) -> float:
-        before = Conditions(**self.environment["before"])
-        return Conditions(**self.rounds[-1]["conditions"]).own_cpu_s - before.own_cpu_s
+        """Return the processor time of the timed runs; of the last process, where one was lost."""
+        conditions = self._conditions()
+        return max(0.0, conditions[-1].own_cpu_s - conditions[0].own_cpu_s)
+
+    def _notes(self, environment: Environment) -> list[str]:
+        notes = _notes(self.candidate.runtime, environment)
+        if self.process.golden is None:
+            notes.append("the file has no golden sample: its results were not checked")
+        if self.process.processes > 1:
+            notes.append(
+                f"the connection broke: measured in {self.process.processes} processes, one after "
+                "another"
+            )
+        return notes
 
     def sustained(self) -> Sustained | None:
         if not self.trace:
@@ -242,9 +281,10 @@ class _Run:
 class _Interleaving:
     """The steps of an interleaved measurement, over the candidates that are still in it."""
 
-    def __init__(self, plan: Plan, report: Progress, start: StartWorker, stack: ExitStack) -> None:
-        self.plan, self.report, self.start, self.stack = plan, report, start, stack
+    def __init__(self, plan: Plan, report: Progress, host: Host, stack: ExitStack) -> None:
+        self.plan, self.report, self.host, self.stack = plan, report, host, stack
         self.runs: list[_Run] = []
+        self.lost: list[_Run] = []
         self.failures: list[Failure] = []
         self.deadline = time.monotonic() + (plan.deadline_s or math.inf)
 
@@ -252,7 +292,7 @@ class _Interleaving:
         for index, candidate in enumerate(candidates):
             self.report("opening", index, len(candidates))
             self.open(candidate)
-        self.each("warming up", lambda run: run.warm_up(self.plan))
+        self.each("warming up", _Run.warm_up)
         if self.plan.sustained_s is None:
             self.each("preparing", _Run.begin)
             self.rounds()
@@ -261,14 +301,11 @@ class _Interleaving:
             self.each("running back to back", lambda run: run.sustain(seconds, self.deadline))
         for run in self.runs:
             run.complete = run.has_enough(self.plan)
-        self.each("layers and stages", lambda run: run.extras(self.plan))
+        self.each("layers and stages", _Run.extras)
 
     def open(self, candidate: Candidate) -> None:
-        try:
-            run = _Run(candidate, self.stack.enter_context(self.start(candidate.device)))
-        except EdgecnnError as error:
-            self.failures.append(Failure(candidate, error))
-            return
+        run = _Run(candidate, self.host, self.plan)
+        self.stack.callback(run.process.close)
         self.runs.append(run)
         self.attempt(run, _Run.open)
 
@@ -294,22 +331,26 @@ class _Interleaving:
         except EdgecnnError as error:
             self.failures.append(Failure(run.candidate, error))
             self.runs.remove(run)
-            run.worker.kill()
+            if isinstance(error, UnavailableError) and run.rounds:
+                # The board went away and did not come back; what it sent until then is kept.
+                run.notes.append(str(error))
+                self.lost.append(run)
+            run.process.kill()
 
     def kill(self) -> None:
         for run in self.runs:
-            run.worker.kill()
+            run.process.kill()
 
     def profiles(self, interrupted: bool) -> tuple[Profile, ...]:
         """Return the profiles of the runs that have samples."""
-        found = [run for run in self.runs if run.rounds]
+        found = [run for run in (*self.runs, *self.lost) if run.rounds]
         if not interrupted:
             missed = (run for run in self.runs if not run.rounds)
             self.failures += [Failure(run.candidate, _no_time(self.plan)) for run in missed]
         cpu = {id(run): run.cpu_seconds() for run in found}
         together = sum(cpu.values()) if self.plan.sustained_s is None else None
         return tuple(
-            run.profile(self.plan, cpu[id(run)] if together is None else together) for run in found
+            run.profile(cpu[id(run)] if together is None else together) for run in found
         )
 
 
@@ -338,12 +379,15 @@ def _trace_point(at_s: float, done: dict[str, Any]) -> TracePoint:
         p50_ms=statistics.median(done["samples_ns"]) / NS_PER_MS,
         clock_mhz=conditions.clock_mhz,
         temperature_c=conditions.temperature_c,
+        throttled=conditions.throttled,
     )
 
 
-def _start_local(device: Device) -> WorkerProcess:
-    """Start a worker beside this process; a device's own transport takes this place."""
-    return WorkerProcess()
+def _host(candidates: Sequence[Candidate]) -> Host:
+    """Connect to the machine that all candidates are on."""
+    device = candidates[0].device if candidates else LOCAL
+    names = sorted({candidate.artifact.path.name for candidate in candidates})
+    return devices.connect(device, f"profile {', '.join(names)}")
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +42,8 @@ def read_image(path: Path) -> Image:
     Raises:
         DataError: the file cannot be read, is no picture, or is truncated.
     """
+    import cv2
+
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -82,6 +83,8 @@ def resize_and_crop(image: Image, imgsz: int, crop_pct: float, interpolation: st
         return image
     if interpolation in _FILTERS:
         return _resize_window(image, target, imgsz, interpolation)
+    import cv2
+
     flag = cv2.INTER_AREA if interpolation == "area" else cv2.INTER_NEAREST_EXACT
     resized = cv2.resize(image, (target[1], target[0]), interpolation=flag)
     top, left = (_crop_offset(size, imgsz) for size in target)
@@ -198,6 +201,8 @@ def _shrink(image: Image, target: tuple[int, int]) -> Image:
     factor = int(min(image.shape[0] / target[0], image.shape[1] / target[1]) / _SAFE_SHRINK)
     if factor < 2:
         return image
+    import cv2
+
     size = (image.shape[1] // factor, image.shape[0] // factor)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 

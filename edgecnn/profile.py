@@ -7,13 +7,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgecnn import documents
 from edgecnn.environment import Environment
 from edgecnn.errors import UsageError
+from edgecnn.machine.power import Energy
 
-SCHEMA = 1
+T = TypeVar("T")
+SCHEMA = 2
 MeasuredKey = tuple[str, str, str, int]
 NS_PER_MS = 1e6
 OUTLIER_MADS = 5.0
@@ -97,6 +99,34 @@ def outliers(samples_ns: Sequence[int]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
+class GoldenCheck:
+    """The golden sample of a file, run here: the largest deviation of a logit.
+
+    ``steps`` is the deviation in quantization steps, where the logits have any.
+    """
+
+    max_abs: float
+    limit: float
+    steps: int | None
+    passed: bool
+
+    def __str__(self) -> str:
+        if self.steps is not None and self.passed:
+            return f"{self.steps} quantization steps off"
+        steps = "" if self.steps is None else f" ({self.steps} quantization steps)"
+        return f"off by {self.max_abs:.2g}{steps}, allowed {self.limit:.2g}"
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """Medians of the way to a GPU, the work there and the way back, each waited for in turn."""
+
+    in_ms: float
+    compute_ms: float
+    out_ms: float
+
+
+@dataclass(frozen=True)
 class TracePoint:
     """One stretch of a sustained run: its end after ``at_s`` seconds, and the state then."""
 
@@ -104,6 +134,7 @@ class TracePoint:
     p50_ms: float
     clock_mhz: float | None
     temperature_c: float | None
+    throttled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,8 +162,11 @@ class Profile:
     the first run, which often still packs weights, takes ``first_run_ms``.
     ``peak_rss_bytes`` is the highest resident memory of the whole process after the timed runs,
     ``baseline_rss_bytes`` what it held before it imported the runtime. ``pre_ms`` is None where
-    the file carries no contract. ``complete`` is False where the run was cut short; ``notes`` say
-    what a reader has to know of the figures.
+    the file carries no contract. ``golden`` is None where the file has no golden sample, ``energy``
+    where no meter could be read, ``transfers`` where nothing is transferred or the runtime cannot
+    tell. ``void`` says why the figures do not count (the board was throttled), ``processes`` how
+    many took part, one after another: more than one where a connection broke. ``complete`` is
+    False where the run was cut short; ``notes`` say what a reader has to know of the figures.
     """
 
     artifact: str
@@ -159,6 +193,11 @@ class Profile:
     pre_frame: tuple[int, int] | None = None
     layers: tuple[LayerTime, ...] = ()
     sustained: Sustained | None = None
+    golden: GoldenCheck | None = None
+    transfers: Transfers | None = None
+    energy: Energy | None = None
+    void: str | None = None
+    processes: int = 1
     complete: bool = True
     notes: tuple[str, ...] = ()
     target: Target = field(default_factory=Target)
@@ -175,11 +214,14 @@ class Profile:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the latency and memory limits of ``target`` are kept; None without any."""
+        """Whether the latency and memory limits of ``target`` are kept; None without any.
+
+        A void measurement keeps none.
+        """
         measured = ((self.latency.p95, self.target.p95_ms),
                     (self.peak_rss_bytes, self.target.peak_rss_bytes))  # fmt: skip
         verdicts = [value <= limit for value, limit in measured if limit is not None]
-        return all(verdicts) if verdicts else None
+        return (all(verdicts) and self.void is None) if verdicts else None
 
     def round_medians_ms(self) -> tuple[float, ...]:
         """Return the median of each round, for comparing interleaved candidates in pairs."""
@@ -194,6 +236,7 @@ class Profile:
         flagged = outliers(self.samples_ns)
         return asdict(self) | {
             "schema": SCHEMA,
+            "timing": "measured",
             "latency_ms": asdict(self.latency),
             "percentiles": "linear interpolation (Hyndman & Fan 7)",
             "runs": len(self.samples_ns),
@@ -230,8 +273,15 @@ def _from_dict(data: Mapping[str, Any]) -> Profile:
         "pre_frame": None if frame is None else (int(frame[0]), int(frame[1])),
         "layers": tuple(LayerTime(**layer) for layer in values["layers"]),
         "sustained": None if sustained is None else _sustained(sustained),
+        "golden": _optional(GoldenCheck, values["golden"]),
+        "transfers": _optional(Transfers, values["transfers"]),
+        "energy": _optional(Energy, values["energy"]),
         "target": Target(**values["target"]),
     })  # fmt: skip
+
+
+def _optional(kind: type[T], data: Mapping[str, Any] | None) -> T | None:
+    return None if data is None else kind(**data)
 
 
 def _sustained(data: Mapping[str, Any]) -> Sustained:

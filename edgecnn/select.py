@@ -6,7 +6,7 @@ that an interrupted selection goes on where it was, and a repeated one is quick.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import edgecnn
-from edgecnn import export, images, measure, runtimes, sources
+from edgecnn import devices, export, images, measure, runtimes, sources
 from edgecnn.accuracy import Evaluation
 from edgecnn.artifact import Artifact
 from edgecnn.choice import Choice, Row, Top1Kind, choose
@@ -32,6 +32,8 @@ from edgecnn.errors import (
 )
 from edgecnn.evaluate import calibration_images, evaluate
 from edgecnn.export.calibration import DEFAULT_IMAGES
+from edgecnn.host import Host, Timing
+from edgecnn.hosted import ask_once
 from edgecnn.profile import MeasuredKey, Profile, Target
 from edgecnn.sources import Source
 
@@ -110,9 +112,21 @@ def select(request: Request, progress: Progress | None = None) -> Choice:
         DataError: ``data`` holds no images.
     """
     report = progress or _silent
+    _refuse_emulated(request.device, devices.get(request.device.kind).timing)
     made = tuple(_make_all(request, report))
-    rows = list(_measured(request, made, report))
-    return choose(_with_accuracy(request, made, rows, report), request.target)
+    with devices.connect(request.device, "select", lambda text: report(text, 0, 1)) as host:
+        _refuse_emulated(request.device, host.timing)
+        rows = list(_measured(request, host, made, report))
+        rows = list(_with_accuracy(request, host, made, rows, report))
+    return choose(rows, request.target)
+
+
+def _refuse_emulated(device: Device, timing: Timing) -> None:
+    if timing == "emulated":
+        raise UsageError(
+            f"{device} has no latency to select by: its processor is emulated. Select on the board "
+            "itself (--device ssh://...)."
+        )
 
 
 def _make_all(request: Request, report: Progress) -> Iterator[Made]:
@@ -226,11 +240,15 @@ def _with_published(row: Row, source: Source) -> Row:
     return replace(row, top1=published[0], top1_kind=kind, top1_source=published[1])
 
 
-def _measured(request: Request, made: Sequence[Made], report: Progress) -> Iterator[Row]:
+def _measured(
+    request: Request, host: Host, made: Sequence[Made], report: Progress
+) -> Iterator[Row]:
     """Yield the rows of all candidates, with latencies."""
-    candidates = {id(one): _candidates(request, one) for one in made}
+    formats = sorted({one.row.format for one in made if one.artifact is not None})
+    available = {name: _available(request, host, name) for name in formats}
+    candidates = {id(one): _candidates(request, one, available) for one in made}
     wanted = [candidate for found in candidates.values() for candidate in found]
-    profiles, problems = _profiles(request, wanted, report)
+    profiles, problems = _profiles(request, host, wanted, report)
     for one in made:
         for candidate in candidates[id(one)]:
             key = candidate.key
@@ -240,18 +258,25 @@ def _measured(request: Request, made: Sequence[Made], report: Progress) -> Itera
             yield replace(one.row, problem=problem)
 
 
+def _available(request: Request, host: Host, format_name: str) -> list[str]:
+    """Return the runtimes that can time a format on the device."""
+    found = ask_once(host, "availability", device=str(request.device.there), format=format_name)
+    return [name for name, problem in found.items() if not problem and runtimes.get(name).timed]
+
+
 def _profiles(
-    request: Request, wanted: Sequence[Candidate], report: Progress
+    request: Request, host: Host, wanted: Sequence[Candidate], report: Progress
 ) -> tuple[dict[MeasuredKey, Profile], dict[MeasuredKey, str]]:
     """Measure in groups what no earlier selection has measured; each profile is saved at once."""
-    earlier = {candidate.key: _earlier(request, candidate) for candidate in wanted}
+    now = {name: _environment(host, name) for name in sorted({c.runtime for c in wanted})}
+    earlier = {c.key: _earlier(request, c, now[c.runtime]) for c in wanted}
     profiles = {key: profile for key, profile in earlier.items() if profile is not None}
     pending = [candidate for candidate in wanted if candidate.key not in profiles]
     problems: dict[MeasuredKey, str] = {}
     for start in range(0, len(pending), GROUP):
         group = pending[start : start + GROUP]
         report(f"measuring {', '.join(sorted({c.runtime for c in group}))}", start, len(pending))
-        comparison = measure.interleave(group, request.plan)
+        comparison = measure.interleave(group, request.plan, host=host)
         for profile in comparison.profiles:
             profile.save(_profile_path(request, profile.key))
             profiles[profile.key] = profile
@@ -263,20 +288,25 @@ def _profiles(
     return profiles, problems
 
 
-def _candidates(request: Request, made: Made) -> list[Candidate]:
+def _environment(host: Host, runtime: str) -> Environment:
+    return Environment.from_dict(ask_once(host, "environment", runtime=runtime))
+
+
+def _candidates(
+    request: Request, made: Made, available: Mapping[str, list[str]]
+) -> list[Candidate]:
     artifact = made.artifact
     if artifact is None or made.row.problem is not None:
         return []
-    available = [runtime.name for runtime in runtimes.available(artifact, request.device)]
     reading = runtimes.reading(artifact.format)
     names = [name for name in request.runtimes if name in reading] or (
-        [] if request.runtimes else available
+        [] if request.runtimes else available[artifact.format]
     )
     pairs = product(names, request.threads)
     return [Candidate(artifact, name, request.device, threads) for name, threads in pairs]
 
 
-def _earlier(request: Request, candidate: Candidate) -> Profile | None:
+def _earlier(request: Request, candidate: Candidate, now: Environment) -> Profile | None:
     """Return today's complete profile of the candidate on this machine, if there is one."""
     path = _profile_path(request, candidate.key)
     if request.fresh or not path.is_file():
@@ -286,7 +316,6 @@ def _earlier(request: Request, candidate: Candidate) -> Profile | None:
     except DataError:
         # Damaged, or of another version: it is measured again.
         return None
-    now = Environment.now(runtimes.get(candidate.runtime).requires)
     same = profile.environment.fingerprint == now.fingerprint
     today = profile.measured_at[:10] == datetime.now(UTC).date().isoformat()
     return profile if same and today and profile.complete else None
@@ -312,7 +341,7 @@ def _timed_row(row: Row, candidate: Candidate, profile: Profile | None, problem:
 
 
 def _with_accuracy(
-    request: Request, made: Sequence[Made], rows: Sequence[Row], report: Progress
+    request: Request, host: Host, made: Sequence[Made], rows: Sequence[Row], report: Progress
 ) -> tuple[Row, ...]:
     """Measure the accuracy of trained files on the photographs, once per file and runtime.
 
@@ -330,12 +359,13 @@ def _with_accuracy(
         artifact = artifacts.get(row.artifact or "")
         key = (row.artifact, row.runtime)
         if artifact is not None and row.latency_ms is not None and key not in found:
-            found[key] = _evaluated(request, artifact, row.runtime, left_out, report)
+            found[key] = _evaluated(request, host, artifact, row.runtime, left_out, report)
     return tuple(_accurate_row(row, found.get((row.artifact, row.runtime))) for row in rows)
 
 
 def _evaluated(
     request: Request,
+    host: Host,
     artifact: Artifact,
     runtime: str | None,
     left_out: Sequence[Path],
@@ -358,6 +388,7 @@ def _evaluated(
         request.data,
         runtime=runtime,
         device=request.device,
+        host=host,
         threads=max(request.threads),
         labels_file=request.labels_file,
         limit=request.limit,

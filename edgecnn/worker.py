@@ -2,34 +2,31 @@
 
 It runs one artifact on one runtime and knows nothing of candidates, rounds or verdicts. It reads
 requests from standard input and answers on standard output, one JSON object a line, so that it
-works through any pipe, also one that leads to another machine. It ends when its input ends.
-
-The first line is a greeting ``{"protocol", "pid", "baseline_rss_bytes"}``. A request is
-``{"op": NAME, ...arguments}``, where NAME is a public method of :class:`Worker`; the answer is
-``{"ok": {...}}``, or ``{"error": {"kind", "message"}}`` with the name of an EdgecnnError.
+works through any pipe, also one that leads to another machine (:mod:`edgecnn.serving`). It ends
+when its input ends.
 """
 
 import gc
-import json
 import os
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn import runtimes
+from edgecnn import runtimes, serving
 from edgecnn.artifact import Artifact
-from edgecnn.contract import TensorSpec
+from edgecnn.contract import Contract, TensorSpec
 from edgecnn.device import Device
 from edgecnn.environment import Conditions, Environment, peak_rss_bytes
-from edgecnn.errors import EdgecnnError, MeasurementError
+from edgecnn.errors import DataError, MeasurementError
+from edgecnn.machine import clusters, power
 
-PROTOCOL = 1
 WINDOW_RUNS, WINDOW_S = 3, 0.1
 FRAME_HEIGHT, FRAME_WIDTH = 720, 1280
 POST_TOP = 5
@@ -45,10 +42,29 @@ class Worker:
         self._artifact: Artifact | None = None
         self._input: NDArray[Any] = np.empty(0)
 
-    def open(self, artifact: str, runtime: str, device: str, threads: int) -> dict[str, Any]:
-        """Open the artifact; ``import_ms`` is the runtime's package, ``init_ms`` the file."""
-        self._runtime, device_ = runtimes.get(runtime), Device.parse(device)
-        self._artifact = Artifact.load(artifact)
+    def open(
+        self,
+        artifact: str,
+        runtime: str | None,
+        device: str,
+        threads: int,
+        contract: str | None = None,
+        pin: str | None = None,
+    ) -> dict[str, Any]:
+        """Open the artifact; ``import_ms`` is the runtime's package, ``init_ms`` the file.
+
+        Without a ``runtime``, the one made for the format. ``contract`` is that of a file which
+        carries none. ``pin`` names the processors to run on (see
+        :func:`edgecnn.machine.clusters.resolve`).
+        """
+        device_, self._artifact = Device.parse(device), Artifact.load(artifact)
+        if contract is not None:
+            self._artifact = self._artifact.with_contract(Contract.from_json(contract))
+        if pin is not None:
+            clusters.pin(clusters.resolve(pin, clusters.read(), clusters.usable()))
+        self._runtime = (
+            runtimes.get(runtime) if runtime else runtimes.made_for(self._artifact, device_)
+        )
         start = perf_counter_ns()
         # Asking whether the runtime is available imports its package.
         self._runtime.unavailable(device_)
@@ -56,11 +72,42 @@ class Worker:
         self._session = runtimes.open_session(self._runtime, self._artifact, device_, threads)
         opened = perf_counter_ns()
         self._input = timing_input(self._session.inputs[0])
-        return {"import_ms": (imported - start) / 1e6, "init_ms": (opened - imported) / 1e6}
+        return {
+            "runtime": self._runtime.name,
+            "import_ms": (imported - start) / 1e6,
+            "init_ms": (opened - imported) / 1e6,
+        }
 
-    def environment(self) -> dict[str, Any]:
-        """Describe the machine, the versions in use, and the state right now."""
-        packages = self._runtime.requires if self._runtime else ()
+    def availability(self, device: str, format: str | None = None) -> dict[str, Any]:
+        """Say of each runtime (that opens ``format`` files) why it is unavailable, if it is."""
+        names = runtimes.reading(format) if format else runtimes.names()
+        device_ = Device.parse(device)
+        return {name: runtimes.get(name).unavailable(device_) for name in names}
+
+    def golden(self) -> dict[str, Any]:
+        """Run the golden sample of the file, where it has one; see :mod:`edgecnn.golden`."""
+        from edgecnn import golden
+
+        contract = self._artifact.contract if self._artifact else None
+        if contract is None or self._runtime is None:
+            return {"golden": None}
+        found = golden.check(self._opened(), contract, self._runtime.name)
+        return {"golden": None if found is None else asdict(found)}
+
+    def classify(self, paths: list[str], decoders: int) -> dict[str, Any]:
+        """Say the five best classes of each photograph, or why it cannot be used."""
+        from edgecnn.classify import classify
+
+        if self._artifact is None:
+            raise MeasurementError("the worker was asked to classify before it opened a file.")
+        contract, files = self._artifact.required_contract(), [Path(path) for path in paths]
+        found = classify(self._opened(), contract, files, decoders)
+        return {"best": [str(one) if isinstance(one, DataError) else one for one in found]}
+
+    def environment(self, runtime: str | None = None) -> dict[str, Any]:
+        """Describe the machine, the versions in use (or of ``runtime``), and the state now."""
+        used = runtimes.get(runtime) if runtime else self._runtime
+        packages = used.requires if used else ()
         return asdict(Environment.now(packages))
 
     def warm_up(self, max_seconds: float, tolerance: float) -> dict[str, Any]:
@@ -96,6 +143,21 @@ class Worker:
         """Profile by node, where the runtime can."""
         rows = self._opened().layers(self._input, runs)
         return {"layers": [asdict(row) for row in rows]}
+
+    def transfers(self, runs: int) -> dict[str, Any]:
+        """Tell the ways to and from a GPU apart from the work on it, where the runtime can."""
+        found = self._opened().transfers(self._input, runs)
+        return {"transfers": None if found is None else asdict(found)}
+
+    def energy(self, seconds: float, idle_seconds: float) -> dict[str, Any]:
+        """Measure the power of the board, idle and at work, where a meter can be read."""
+        session, meters = self._opened(), power.meters()
+        if not meters:
+            return {"energy": None}
+        found = power.measure_energy(
+            meters[0], lambda: session.run(self._input), seconds, idle_seconds
+        )
+        return {"energy": asdict(found)}
 
     def stages(self, repeats: int) -> dict[str, Any]:
         """Time what comes before and after: a camera frame to the input, the output to labels."""
@@ -185,42 +247,12 @@ def _median_ms(call: Callable[[Any], object], argument: NDArray[Any], repeats: i
     return statistics.median(_timed(call, argument, repeats)) / 1e6
 
 
-def answer(worker: Worker, line: bytes) -> dict[str, Any]:
-    """Carry out one request; an error becomes an answer, so that the other side can raise it.
-
-    An exception that is no EdgecnnError ends the process; its traceback is in standard error.
-    """
-    try:
-        request = json.loads(line)
-        name = request.pop("op")
-        if name.startswith("_") or not hasattr(worker, name):
-            raise MeasurementError(f"this worker (protocol {PROTOCOL}) has no request {name!r}.")
-        return {"ok": getattr(worker, name)(**request)}
-    except EdgecnnError as error:
-        return {"error": {"kind": type(error).__name__, "message": str(error)}}
-
-
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Greet, then answer each line until the input ends."""
-    worker = Worker()
-    gc.freeze()
-    greeting = {"protocol": PROTOCOL, "pid": os.getpid(), "baseline_rss_bytes": peak_rss_bytes()}
-    _write(answers, greeting)
-    for line in requests:
-        _write(answers, answer(worker, line))
-
-
-def _write(stream: BinaryIO, message: dict[str, Any]) -> None:
-    stream.write(json.dumps(message).encode() + b"\n")
-    stream.flush()
-
-
 def main() -> None:
     """Serve standard input; what libraries print goes to standard error, not between answers."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        serve(sys.stdin.buffer, answers)
+        serving.serve(Worker(), sys.stdin.buffer, answers)
     except BrokenPipeError:
         # The other side is gone: there is nobody to tell.
         os._exit(1)

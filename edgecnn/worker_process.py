@@ -2,25 +2,22 @@
 
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgecnn import errors
-from edgecnn.errors import EdgecnnError, MeasurementError
-from edgecnn.worker import PROTOCOL
+from edgecnn.errors import MeasurementError, error_from
+from edgecnn.lines import LineReader
+from edgecnn.serving import PROTOCOL
 
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 2.0
 STDERR_LINES = 8
-MAX_ANSWER_BYTES = 64 * 2**20
 
 
 class WorkerProcess:
@@ -41,7 +38,7 @@ class WorkerProcess:
             env=_local_environment() if command is None else None,
             start_new_session=True,
         )
-        self._buffer = bytearray()
+        self._lines = LineReader(self._pipe(self._process.stdout).fileno())
         try:
             self.greeting = self._greeting()
         except BaseException:
@@ -63,7 +60,7 @@ class WorkerProcess:
             raise self._died(op) from None
         answer = self._receive(op, timeout_s)
         if "error" in answer:
-            raise _error(answer["error"])
+            raise error_from(answer["error"])
         result = answer.get("ok")
         if not isinstance(result, dict):
             raise MeasurementError(f"the measuring process gave no answer to {op!r}: {answer!r}.")
@@ -119,26 +116,18 @@ class WorkerProcess:
         return answer
 
     def _read_line(self, op: str, timeout_s: float) -> bytes:
-        descriptor = self._pipe(self._process.stdout).fileno()
-        deadline = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while (end := self._buffer.find(b"\n")) < 0:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.kill()
-                    raise MeasurementError(
-                        f"the measuring process did not finish {op!r} within {timeout_s:.0f} s and "
-                        f"was ended.{self._last_words()}"
-                    )
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    raise self._died(op)
-                self._buffer += chunk
-                if len(self._buffer) > MAX_ANSWER_BYTES:
-                    raise MeasurementError(f"the answer to {op!r} is too long.")
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        return line
+        try:
+            return self._lines.read(timeout_s)
+        except TimeoutError:
+            self.kill()
+            raise MeasurementError(
+                f"the measuring process did not finish {op!r} within {timeout_s:.0f} s and was "
+                f"ended.{self._last_words()}"
+            ) from None
+        except EOFError:
+            raise self._died(op) from None
+        except ValueError as error:
+            raise MeasurementError(f"the answer to {op!r} is too long: {error}.") from None
 
     def _died(self, op: str) -> MeasurementError:
         try:
@@ -186,13 +175,6 @@ def _exit_text(code: int) -> str:
     name = signal.Signals(-code).name
     hint = ", perhaps out of memory" if name == "SIGKILL" else ""
     return f"signal {name}{hint}"
-
-
-def _error(data: dict[str, str]) -> EdgecnnError:
-    kind = getattr(errors, str(data.get("kind")), None)
-    known = isinstance(kind, type) and issubclass(kind, EdgecnnError)
-    message = str(data.get("message"))
-    return kind(message) if known and kind is not None else MeasurementError(message)
 
 
 def _close_quietly(pipe: IO[bytes]) -> None:

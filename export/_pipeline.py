@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import edgecnn
-from edgecnn import formats, preprocess, runtimes
+from edgecnn import formats, golden, preprocess, runtimes
 from edgecnn.artifact import Artifact
 from edgecnn.contract import (
     INPUT_NAME,
@@ -34,9 +32,6 @@ from edgecnn.runtimes import Session
 from edgecnn.sources import Source
 
 _THREADS = 1
-_GOLDEN_SPAN_SHARE = {"fp32": 2e-5, "fp16": 1e-2, "w8a32": 1e-2, "w8a16": 1e-2, "w8a8": 1e-2}
-"""How far the golden logits may be off on another machine, as a share of their span. Where the
-logits are multiples of a quantization step, one step is allowed instead."""
 
 
 def run(task: Task, progress: Progress) -> Artifact:
@@ -156,10 +151,10 @@ def _proven(
     expected = [reference(array) for array in calibration.model_inputs(pictures, original)]
     with _session(exporter, path) as session:
         found = [_logits(session, pixels, contract) for pixels in pictures.pixels]
-        golden = _golden(session, contract, found, exporter.runtime)
+        sample = _golden(session, contract, found, exporter.runtime)
     inputs = f"{len(pictures)} {pictures.origin}"
     verdict = parity.judge(expected, found, task.recipe, inputs)
-    return replace(contract, parity=verdict, golden=golden)
+    return replace(contract, parity=verdict, golden=sample)
 
 
 def _parity_pictures(task: Task, contract: InputContract, images: ImageSet | None) -> ImageSet:
@@ -189,12 +184,13 @@ def _logits(session: Session, pixels: preprocess.Image, contract: Contract) -> L
 def _golden(session: Session, contract: Contract, outputs: list[Logits], runtime: str) -> Golden:
     pixels = preprocess.golden_image(preprocess.GOLDEN_RECIPE, contract.input.imgsz)
     expected = _logits(session, pixels, contract).reshape(-1)
-    share = _GOLDEN_SPAN_SHARE[contract.precision] * float(expected.max() - expected.min())
+    step = parity.lattice_step([*outputs, expected])
     return Golden(
         recipe=preprocess.GOLDEN_RECIPE,
         expected=tuple(float(str(value)) for value in expected),
-        atol=parity.lattice_step([*outputs, expected]) or share,
+        atol=step or golden.same_runtime_atol(contract.precision, expected),
         runtime=runtime,
+        step=step,
     )
 
 
@@ -210,8 +206,7 @@ def _verify(exporter: Exporter, path: Path, contract: Contract) -> None:
     names = [spec.name for spec in (*artifact.inputs, *artifact.outputs)]
     if names != [INPUT_NAME, OUTPUT_NAME]:
         raise ExportError(f"{path.name}: its tensors are {names}, not image and logits.")
-    pixels = preprocess.golden_image(contract.golden.recipe, contract.input.imgsz)
     with _session(exporter, path) as session:
-        found = _logits(session, pixels, contract).reshape(-1)
-    if not np.allclose(found, contract.golden.expected, rtol=0.0, atol=contract.golden.atol):
+        check = golden.check(session, contract, exporter.runtime)
+    if check is None or not check.passed:
         raise ExportError(f"{path.name}: the finished file computes something else than before.")

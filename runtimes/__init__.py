@@ -5,6 +5,7 @@ why it is unavailable where it is, and opens an artifact as a session.
 """
 
 import importlib.metadata
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -16,7 +17,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.contract import TensorSpec
 from edgecnn.device import Device
 from edgecnn.errors import UnavailableError, UsageError
-from edgecnn.profile import LayerTime
+from edgecnn.profile import LayerTime, Transfers
 
 Array = NDArray[Any]
 
@@ -41,6 +42,12 @@ class Session(Protocol):
     def layers(self, array: Array, runs: int) -> tuple[LayerTime, ...]:
         """Profile ``runs`` executions; empty where the runtime cannot tell."""
 
+    def transfers(self, array: Array, runs: int) -> Transfers | None:
+        """Time the parts of ``runs`` executions; None where nothing is transferred.
+
+        None also where the runtime cannot tell the parts; the session's documentation says so.
+        """
+
     def close(self) -> None:
         """Free the runtime's resources."""
 
@@ -52,6 +59,8 @@ class Runtime(Protocol):
     formats: tuple[str, ...]
     requires: tuple[str, ...]
     """Packages as pip names them; the error of an unavailable runtime shows them."""
+    units: tuple[str, ...]
+    """What it computes on, of :data:`edgecnn.device.UNITS`; the first is where it is at home."""
     timed: bool
     """Whether its latency means anything: False for the oracle and the null runtime."""
 
@@ -104,15 +113,36 @@ def open_session(runtime: Runtime, artifact: Artifact, device: Device, threads: 
     return runtime.open(artifact, device, threads)
 
 
-def reading(format_name: str) -> tuple[str, ...]:
-    """Return the names of the runtimes that open files of a format."""
-    return tuple(name for name in names() if format_name in get(name).formats)
+def reading(format_name: str, device: Device | None = None) -> tuple[str, ...]:
+    """Return the names of the runtimes that open files of a format.
+
+    With ``device``, those that are made for what computes there, installed or not.
+    """
+    found = (name for name in names() if format_name in get(name).formats)
+    return tuple(name for name in found if device is None or device.there.kind in get(name).units)
 
 
 def available(artifact: Artifact, device: Device) -> tuple[Runtime, ...]:
     """Return the runtimes that can time ``artifact`` on ``device``."""
-    found = (get(name) for name in reading(artifact.format))
+    found = (get(name) for name in reading(artifact.format, device))
     return tuple(r for r in found if r.timed and r.unavailable(device) is None)
+
+
+def made_for(artifact: Artifact, device: Device) -> Runtime:
+    """Return the available runtime that is made for the artifact's format: it reads the fewest.
+
+    Raises:
+        UnavailableError: none is available; with the reason of each.
+    """
+    found = reading(artifact.format, device) or reading(artifact.format)
+    timed = [r for r in map(get, found) if r.timed]
+    reasons = []
+    for runtime in sorted(timed, key=lambda runtime: len(runtime.formats)):
+        reason = runtime.unavailable(device)
+        if reason is None:
+            return runtime
+        reasons.append(f"\n  {runtime.name}: {reason}")
+    raise UnavailableError(f"no runtime for {artifact.format} files on {device}:{''.join(reasons)}")
 
 
 def missing_package(*requires: str) -> str | None:
@@ -122,7 +152,7 @@ def missing_package(*requires: str) -> str | None:
 
 
 def _installed(requirement: str) -> bool:
-    distribution = requirement.partition(">")[0].partition("=")[0].strip()
+    distribution = re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0]
     try:
         importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:

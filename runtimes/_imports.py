@@ -34,3 +34,8 @@ def other_device_problem(runtime: str, device: Device, *kinds: str) -> str | Non
     if device.kind in kinds:
         return None
     return f"{runtime} runs on {' and '.join(kinds)}, not on {device}; pass --device {kinds[0]}."
+
+
+def jetson_hint(package: str) -> str:
+    """Say where a Jetson gets ``package``: the wheels of other ARM machines lack its CUDA."""
+    return f"On a Jetson, take the {package} wheel that NVIDIA publishes for its JetPack instead."

@@ -18,10 +18,12 @@ from edgecnn.errors import ArtifactError
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
+from edgecnn.runtimes._staged import OnHost
 
 name = "litert"
 formats: tuple[str, ...] = ("tflite",)
 requires: tuple[str, ...] = ("ai-edge-litert>=2.0",)
+units: tuple[str, ...] = ("local",)
 timed = True
 
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -29,7 +31,7 @@ _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
 def unavailable(device: Device) -> str | None:
     """Return why LiteRT cannot run on ``device``: absent under both names, or not a CPU."""
-    problem = other_device_problem("LiteRT", device, "local")
+    problem = other_device_problem("LiteRT", device, *units)
     if problem is not None:
         return problem
     problems = [import_problem(module, *requires) for module in _MODULES]
@@ -41,7 +43,7 @@ def open(artifact: Artifact, device: Device, threads: int) -> "LitertSession":
     return LitertSession(artifact, threads)
 
 
-class LitertSession:
+class LitertSession(OnHost):
     """A TFLite interpreter with one image input. Quantized tensors stay as the file has them."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:

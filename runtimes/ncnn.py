@@ -13,19 +13,20 @@ from edgecnn.artifact import Artifact
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError
 from edgecnn.formats import ncnn as file_format
-from edgecnn.profile import LayerTime
+from edgecnn.profile import LayerTime, Transfers
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
 
 name = "ncnn"
 formats: tuple[str, ...] = ("ncnn",)
 requires: tuple[str, ...] = ("ncnn>=1.0.20240820",)
+units: tuple[str, ...] = ("local", "vulkan")
 timed = True
 
 
 def unavailable(device: Device) -> str | None:
     """Return why ncnn cannot run on ``device``: absent, broken, or no such Vulkan device."""
-    problem = other_device_problem("ncnn", device, "local", "vulkan")
+    problem = other_device_problem("ncnn", device, *units)
     problem = problem or import_problem("ncnn", *requires)
     if problem is None and device.kind == "vulkan":
         import ncnn
@@ -68,6 +69,14 @@ class NcnnSession:
     def layers(self, array: Array, runs: int) -> tuple[LayerTime, ...]:
         """Return nothing: the Python package is built without ncnn's per-layer benchmark."""
         return ()
+
+    def transfers(self, array: Array, runs: int) -> Transfers | None:
+        """Return nothing, on Vulkan too.
+
+        ncnn can keep tensors on the GPU (``VkMat``, recorded by a ``VkCompute``), but its Python
+        package exposes neither: one call uploads, computes, downloads and waits.
+        """
+        return None
 
     def close(self) -> None:
         """Free the network, and with it what it holds on a Vulkan device."""

@@ -11,14 +11,16 @@ import numpy as np
 
 from edgecnn import formats as file_formats
 from edgecnn.artifact import Artifact
-from edgecnn.device import Device
+from edgecnn.device import UNITS, Device
 from edgecnn.errors import ArtifactError
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
+from edgecnn.runtimes._staged import OnHost
 
 name = "null"
 formats: tuple[str, ...] = file_formats.names()
 requires: tuple[str, ...] = ()
+units: tuple[str, ...] = UNITS
 timed = False
 
 Answer = Callable[[Array, int], int]
@@ -40,7 +42,7 @@ def checksum_class(array: Array, classes: int) -> int:
     return zlib.crc32(array.tobytes()) % classes
 
 
-class NullSession:
+class NullSession(OnHost):
     """Answers at once: a logit of 1 for the class that ``answer`` chooses, 0 for the others."""
 
     def __init__(self, artifact: Artifact, answer: Answer = checksum_class) -> None:

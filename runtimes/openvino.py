@@ -10,16 +10,18 @@ from edgecnn.errors import ArtifactError
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
+from edgecnn.runtimes._staged import OnHost
 
 name = "openvino"
 formats: tuple[str, ...] = ("onnx", "tflite")
 requires: tuple[str, ...] = ("openvino>=2025.0",)
+units: tuple[str, ...] = ("local",)
 timed = True
 
 
 def unavailable(device: Device) -> str | None:
     """Return why OpenVINO cannot run on ``device``: absent, broken, or not a CPU."""
-    problem = other_device_problem("OpenVINO", device, "local")
+    problem = other_device_problem("OpenVINO", device, *units)
     if problem is not None:
         return problem
     _switch_telemetry_off()
@@ -41,7 +43,7 @@ def open(artifact: Artifact, device: Device, threads: int) -> "OpenvinoSession":
     return OpenvinoSession(artifact, threads)
 
 
-class OpenvinoSession:
+class OpenvinoSession(OnHost):
     """A compiled OpenVINO model with one image input."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:

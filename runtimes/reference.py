@@ -11,16 +11,18 @@ from edgecnn.errors import ArtifactError
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
+from edgecnn.runtimes._staged import OnHost
 
 name = "reference"
 formats: tuple[str, ...] = ("onnx",)
 requires: tuple[str, ...] = ("onnx>=1.18",)
+units: tuple[str, ...] = ("local",)
 timed = False
 
 
 def unavailable(device: Device) -> str | None:
     """Return why the evaluator cannot run on ``device``: absent, broken, or not a CPU."""
-    problem = other_device_problem("the reference evaluator", device, "local")
+    problem = other_device_problem("the reference evaluator", device, *units)
     return problem or import_problem("onnx.reference", *requires)
 
 
@@ -29,7 +31,7 @@ def open(artifact: Artifact, device: Device, threads: int) -> "ReferenceSession"
     return ReferenceSession(artifact)
 
 
-class ReferenceSession:
+class ReferenceSession(OnHost):
     """An ``onnx.reference.ReferenceEvaluator`` with one image input."""
 
     def __init__(self, artifact: Artifact) -> None:

@@ -1,9 +1,15 @@
 """PyTorch, compiled by ``torch.compile``: ``.pt2`` exported programs on the CPU or on CUDA.
 
 Compiling takes place while the file is opened, with weights as constants, so that batch norms are
-folded and weights packed once.
+folded and weights packed once. On CUDA in the mode ``max-autotune-no-cudagraphs``: kernels are
+chosen by timing them on the GPU at hand. CUDA graphs, which that mode's sister adds, are a runtime
+of their own (``torch_cudagraph``), so that each figure says what it comes from.
 """
 
+import contextlib
+import os
+import shutil
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +23,10 @@ from edgecnn.runtimes._imports import import_problem
 name = "torch_compiled"
 formats = eager.formats
 requires = eager.requires
+units = eager.units
 timed = True
+
+CUDA_MODE = "max-autotune-no-cudagraphs"
 
 
 def unavailable(device: Device) -> str | None:
@@ -25,8 +34,22 @@ def unavailable(device: Device) -> str | None:
     problem = eager.unavailable(device)
     if problem is not None:
         return problem
-    if device.kind == "cuda":
-        return import_problem("triton", "triton")
+    return _triton_problem() if device.kind == "cuda" else _compiler_problem()
+
+
+def _triton_problem() -> str | None:
+    problem = import_problem("triton", "triton")
+    if problem is None and not (
+        os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    ):
+        return (
+            "triton needs a C compiler to start its kernels and finds none. Install one, on Debian "
+            "with: apt-get install gcc python3-dev; or name yours in the environment variable CC."
+        )
+    return problem
+
+
+def _compiler_problem() -> str | None:
     from torch._inductor import cpp_builder, exc
 
     try:
@@ -39,26 +62,40 @@ def unavailable(device: Device) -> str | None:
     return None
 
 
-def open(artifact: Artifact, device: Device, threads: int) -> eager.TorchSession:
+def open(
+    artifact: Artifact, device: Device, threads: int
+) -> eager.TorchSession | eager.CudaSession:
     """Load and compile an exported program; ``threads`` holds for the whole process."""
     import torch
     from torch._dynamo.exc import TorchDynamoException
 
-    session = eager.TorchSession(artifact, device, threads, prepare=_compiled)
+    on_cuda = device.kind == "cuda"
+    kind = eager.CudaSession if on_cuda else eager.TorchSession
+    session = kind(artifact, device, threads, partial(_compiled, options=_options(device)))
     spec = session.inputs[0]
-    try:
-        session.run(np.zeros(spec.shape, spec.dtype))
-    except (TorchDynamoException, torch._inductor.exc.CppCompileError) as error:
-        reason = str(error).strip().splitlines()
-        raise UnavailableError(
-            f"torch.compile failed on {artifact.path.name}: {' '.join(reason[:3])}. Check the C++ "
-            "compiler (on Debian: apt-get install g++ python3-dev), or use --runtime torch."
-        ) from error
+    with eager.cuda_faults(artifact, device) if on_cuda else contextlib.nullcontext():
+        try:
+            session.run(np.zeros(spec.shape, spec.dtype))
+        except (TorchDynamoException, torch._inductor.exc.CppCompileError) as error:
+            reason = str(error).strip().splitlines()
+            raise UnavailableError(
+                f"torch.compile failed on {artifact.path.name}: {' '.join(reason[:3])}. Check the "
+                "C++ compiler (on Debian: apt-get install g++ python3-dev), or use --runtime torch."
+            ) from error
     return session
 
 
-def _compiled(module: Any) -> eager.Forward:
+def _options(device: Device) -> dict[str, Any]:
+    from torch._inductor import list_mode_options
+
+    return {
+        "freezing": True,
+        **list_mode_options(CUDA_MODE if device.kind == "cuda" else "default"),
+    }
+
+
+def _compiled(module: Any, options: dict[str, Any]) -> eager.Forward:
     import torch
 
-    compiled: eager.Forward = torch.compile(module, dynamic=False, options={"freezing": True})
+    compiled: eager.Forward = torch.compile(module, dynamic=False, options=options)
     return compiled

@@ -28,7 +28,7 @@ from edgecnn.contract import Quantization
 from edgecnn.device import LOCAL
 from edgecnn.environment import Environment
 from edgecnn.errors import DataError, UnavailableError, UsageError
-from edgecnn.evaluate import calibration_images, evaluate, kernel_warning, own_runtime
+from edgecnn.evaluate import calibration_images, evaluate, kernel_warning
 
 COUNT = 24
 
@@ -209,10 +209,11 @@ def test_unknown_class_folders_are_refused(model: Artifact, tmp_path: Path) -> N
 
 
 def test_own_runtime_is_the_formats_own(model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert own_runtime(model, LOCAL).name == "ort"
-    monkeypatch.setattr(runtimes, "available", lambda *_: ())
+    assert runtimes.made_for(model, LOCAL).name == "ort"
+    for name in runtimes.reading("onnx"):
+        monkeypatch.setattr(runtimes.get(name), "unavailable", lambda device: "gone")
     with pytest.raises(UnavailableError, match="no runtime for onnx"):
-        own_runtime(model, LOCAL)
+        runtimes.made_for(model, LOCAL)
 
 
 def environment(isa: tuple[str, ...]) -> Environment:

@@ -20,9 +20,11 @@ from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Comparison, Failure, Plan, paired_ratio
 from edgecnn.contract import TensorSpec
 from edgecnn.device import LOCAL
+from edgecnn.devices.local import LocalHost
 from edgecnn.errors import ArtifactError, MeasurementError, UnavailableError, UsageError
 from edgecnn.profile import Target
-from edgecnn.worker import PROTOCOL, timing_input
+from edgecnn.serving import PROTOCOL
+from edgecnn.worker import timing_input
 from edgecnn.worker_process import WorkerProcess, local_command
 
 QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=1.0, stages=False)
@@ -254,7 +256,7 @@ def test_prints_of_a_runtime_do_not_break_the_protocol(tmp_path: Path, tiny: Art
     root = Path(measure.__file__).resolve().parent.parent
     command = ["env", f"PYTHONPATH={root}", sys.executable, "-c", code]
     found = measure.interleave(
-        [Candidate(tiny, "null")], QUICK, start=lambda device: WorkerProcess(command)
+        [Candidate(tiny, "null")], QUICK, host=LocalHost(command)
     )
     assert found.require_any().profiles
 
@@ -268,23 +270,19 @@ def _alive(pid: int) -> bool:
 
 
 def test_ctrl_c_keeps_what_was_measured_and_ends_the_workers(tiny: Artifact) -> None:
-    workers: list[WorkerProcess] = []
-
-    def start(device: object) -> WorkerProcess:
-        workers.append(WorkerProcess())
-        return workers[-1]
+    host = LocalHost()
 
     def interrupt(what: str, done: int, total: int) -> None:
         if (what, done) == ("measuring", 2):
             signal.raise_signal(signal.SIGINT)
 
     found = measure.interleave(
-        [Candidate(tiny, "null"), Candidate(tiny, "ort")], QUICK, progress=interrupt, start=start
+        [Candidate(tiny, "null"), Candidate(tiny, "ort")], QUICK, progress=interrupt, host=host
     )
     assert found.interrupted
     assert [len(profile.rounds) for profile in found.profiles] == [2, 2]
     assert not any(profile.complete for profile in found.profiles)
-    assert not any(_alive(worker.greeting["pid"]) for worker in workers)
+    assert not any(_alive(worker.greeting["pid"]) for worker in host.workers)
 
 
 def test_ctrl_c_before_any_sample_is_an_interruption(tiny: Artifact) -> None:
@@ -312,18 +310,14 @@ def test_a_worker_ends_when_its_parent_does(tmp_path: Path) -> None:
 
 
 def test_a_worker_killed_between_rounds_fails_alone(tiny: Artifact) -> None:
-    workers: list[WorkerProcess] = []
-
-    def start(device: object) -> WorkerProcess:
-        workers.append(WorkerProcess())
-        return workers[-1]
+    host = LocalHost()
 
     def kill(what: str, done: int, total: int) -> None:
         if (what, done) == ("measuring", 1):
-            os.kill(workers[0].greeting["pid"], signal.SIGKILL)
+            os.kill(host.workers[0].greeting["pid"], signal.SIGKILL)
 
     found = measure.interleave(
-        [Candidate(tiny, "ort"), Candidate(tiny, "null")], QUICK, progress=kill, start=start
+        [Candidate(tiny, "ort"), Candidate(tiny, "null")], QUICK, progress=kill, host=host
     )
     assert [profile.runtime for profile in found.profiles] == ["null"]
     assert "SIGKILL" in str(found.failures[0].error)

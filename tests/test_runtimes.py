@@ -19,18 +19,23 @@ from tiny import FLOAT_ATOL, logits, session_for
 
 from edgecnn import export, formats, runtimes
 from edgecnn.artifact import Artifact
-from edgecnn.device import KINDS, LOCAL, Device
+from edgecnn.device import LOCAL, UNITS, Device
 from edgecnn.errors import ArtifactError, UnavailableError, UsageError
 from edgecnn.runtimes import null
 
 FP16_ATOL = 5e-3
 COMPUTING = [name for name in runtimes.names() if name != "null"]
 PAIRS = [(format_, name) for name in COMPUTING for format_ in runtimes.get(name).formats]
-DEVICES = [Device.parse(kind) for kind in KINDS]
+DEVICES = [Device.parse(unit) for unit in UNITS]
+PLACES = [(*pair, Device.parse(unit)) for pair in PAIRS for unit in runtimes.get(pair[1]).units]
 
 
-@pytest.mark.parametrize("device", DEVICES, ids=str)
-@pytest.mark.parametrize(("format_name", "name"), PAIRS)
+def home(name: str) -> Device:
+    """Return the first device that a runtime is made for."""
+    return Device.parse(runtimes.get(name).units[0])
+
+
+@pytest.mark.parametrize(("format_name", "name", "device"), PLACES, ids=str)
 def test_equals_pytorch(format_name: str, name: str, device: Device, tmp_path: Path) -> None:
     made = tiny.artifact(tmp_path, format_name)
     image = tiny.image()
@@ -43,13 +48,13 @@ def test_equals_pytorch(format_name: str, name: str, device: Device, tmp_path: P
 def test_threads_change_nothing(format_name: str, name: str, tmp_path: Path) -> None:
     made = tiny.artifact(tmp_path, format_name)
     image = tiny.arranged(tiny.image(1), made)
-    one, two = (logits(name, made, image, threads=threads) for threads in (1, 2))
+    one, two = (logits(name, made, image, home(name), threads) for threads in (1, 2))
     assert np.allclose(one, two, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("format_name", "name"), PAIRS)
+@pytest.mark.parametrize(("format_name", "name", "device"), PLACES, ids=str)
 def test_half_precision(
-    format_name: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
+    format_name: str, name: str, device: Device, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if "fp16" not in export.get(format_name).precisions:
         pytest.skip(f"{format_name} has no fp16")
@@ -58,7 +63,7 @@ def test_half_precision(
         request.applymarker(pytest.mark.xfail(raises=ArtifactError, reason=reason, strict=True))
     made = tiny.artifact(tmp_path, format_name, "fp16")
     image = tiny.image()
-    found = logits(name, made, tiny.arranged(image, made))
+    found = logits(name, made, tiny.arranged(image, made), device)
     assert np.allclose(found, tiny.expected(image), rtol=0, atol=FP16_ATOL)
 
 
@@ -71,7 +76,7 @@ def test_uint8_pixels(format_name: str, name: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, tiny.IMGSZ, tiny.IMGSZ, 3), np.uint8)
     normal = ((pixels.astype(np.float32) - 127.0) / 64.0).transpose(0, 3, 1, 2)
     assert made.inputs[0].dtype == "uint8"
-    found = logits(name, made, pixels)
+    found = logits(name, made, pixels, home(name))
     assert np.allclose(found, tiny.expected(np.ascontiguousarray(normal)), atol=FLOAT_ATOL)
 
 
@@ -80,7 +85,7 @@ def test_results_stay(format_name: str, name: str, tmp_path: Path) -> None:
     """A later run neither changes an earlier result nor is changed by it."""
     made = tiny.artifact(tmp_path, format_name)
     first, second = (tiny.arranged(tiny.image(seed), made) for seed in (0, 1))
-    session = session_for(name, made)
+    session = session_for(name, made, home(name))
     before = session.run(first)
     kept = before.copy()
     session.run(second)
@@ -92,7 +97,7 @@ def test_results_stay(format_name: str, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("format_name", "name"), PAIRS)
 def test_tells_its_tensors(format_name: str, name: str, tmp_path: Path) -> None:
     made = tiny.artifact(tmp_path, format_name)
-    session = session_for(name, made)
+    session = session_for(name, made, home(name))
     assert tuple(session.inputs) == made.inputs
     assert tuple(session.outputs) == made.outputs
     session.close()
@@ -101,7 +106,7 @@ def test_tells_its_tensors(format_name: str, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("format_name", "name"), [*PAIRS, ("onnx", "null")])
 def test_another_input_is_refused(format_name: str, name: str, tmp_path: Path) -> None:
     made = tiny.artifact(tmp_path, format_name)
-    session = session_for(name, made)
+    session = session_for(name, made, home(name))
     good = tiny.arranged(tiny.image(), made)
     for wrong in (good[..., :2], good.astype(np.float64), good[0]):
         with pytest.raises(UsageError, match="takes float32"):
@@ -121,14 +126,14 @@ def test_a_file_damaged_since_is_refused(
     else:
         made.path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"noise" * 999)
     with pytest.raises(ArtifactError, match=made.path.name):
-        session_for(name, made)
+        session_for(name, made, home(name))
 
 
 @pytest.mark.parametrize(("format_name", "name"), PAIRS)
 def test_several_inputs_are_refused(format_name: str, name: str, tmp_path: Path) -> None:
     made = tiny.artifact(tmp_path, format_name)
     with pytest.raises(ArtifactError, match="expected one input"):
-        session_for(name, replace(made, inputs=made.inputs * 2))
+        session_for(name, replace(made, inputs=made.inputs * 2), home(name))
 
 
 @pytest.mark.parametrize("name", runtimes.names())
@@ -148,9 +153,9 @@ def test_an_absent_package_is_named_with_its_install_line(
     def absent(module: str) -> Any:
         raise ModuleNotFoundError(name=module.partition(".")[0])
 
-    runtime = runtimes.get(name)
+    runtime, device = runtimes.get(name), home(name)
     monkeypatch.setattr(importlib, "import_module", absent)
-    reason = runtime.unavailable(LOCAL)
+    reason = runtime.unavailable(device)
     assert reason is not None
     assert "not installed" in reason
     assert all(requirement in reason for requirement in runtime.requires)
@@ -162,9 +167,9 @@ def test_a_broken_package_gives_the_real_reason(name: str, monkeypatch: pytest.M
     def broken(module: str) -> Any:
         raise ImportError("libsomething.so.1: cannot open shared object file")
 
-    runtime = runtimes.get(name)
+    runtime, device = runtimes.get(name), home(name)
     monkeypatch.setattr(importlib, "import_module", broken)
-    reason = runtime.unavailable(LOCAL)
+    reason = runtime.unavailable(device)
     assert reason is not None
     assert "libsomething.so.1" in reason
     assert "pip install --force-reinstall" in reason
@@ -177,6 +182,31 @@ def test_unavailable_says_what_to_do(name: str, device: Device) -> None:
     if reason is None:
         pytest.skip(f"{name} is available on {device}")
     assert any(hint in reason for hint in ("pip install", "apt-get install", "--device"))
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [(n, d) for n in COMPUTING for d in DEVICES if d.kind not in runtimes.get(n).units],
+    ids=str,
+)
+def test_a_device_that_a_runtime_is_not_made_for_is_told_first(name: str, device: Device) -> None:
+    runtime = runtimes.get(name)
+    reason = runtime.unavailable(device)
+    assert reason is not None
+    assert f"not on {device}; pass --device" in reason
+    assert name not in {n for f in runtime.formats for n in runtimes.reading(f, device)}
+
+
+@pytest.mark.parametrize(("format_name", "name", "device"), PLACES, ids=str)
+def test_transfers_are_told_where_there_are_any(
+    format_name: str, name: str, device: Device, tmp_path: Path
+) -> None:
+    made = tiny.artifact(tmp_path, format_name)
+    session = session_for(name, made, device)
+    found = session.transfers(tiny.arranged(tiny.image(), made), 3)
+    session.close()
+    assert (found is not None) == (device.kind == "cuda")
+    assert found is None or min(found.in_ms, found.compute_ms, found.out_ms) > 0
 
 
 @pytest.mark.parametrize("name", runtimes.names())
@@ -196,7 +226,7 @@ def test_layers(
 ) -> None:
     """Where a runtime tells its layers, they are those of the network, and nothing is left."""
     made = tiny.artifact(tmp_path, format_name)
-    session = session_for(name, made)
+    session = session_for(name, made, home(name))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
@@ -219,28 +249,29 @@ def test_layers(
 def test_nothing_is_left_in_the_home_folder(name: str, tmp_path: Path) -> None:
     """No runtime reports home or leaves a file there; OpenVINO does both when it is let."""
     made = tiny.artifact(tmp_path, runtimes.get(name).formats[0])
-    session_for(name, made).close()
-    home = tmp_path / "home"
-    home.mkdir()
+    session_for(name, made, home(name)).close()
+    folder = tmp_path / "home"
+    folder.mkdir()
     code = (
         "import os, sys\n"
         "sys.addaudithook(lambda event, _: print(event) if event in ('os.fork', 'socket.connect')"
         " else None)\n"
         "from edgecnn import Artifact, runtimes\n"
-        "from edgecnn.device import LOCAL\n"
+        "from edgecnn.device import Device\n"
         f"made = Artifact.load({str(made.path)!r})\n"
-        f"runtimes.open_session(runtimes.get({name!r}), made, LOCAL, 1).close()\n"
+        f"device = Device.parse({str(home(name))!r})\n"
+        f"runtimes.open_session(runtimes.get({name!r}), made, device, 1).close()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "HOME": str(home), "CI": ""},
+        env={**os.environ, "HOME": str(folder), "CI": ""},
         capture_output=True,
         text=True,
         check=True,
     )
     assert [line for line in done.stdout.splitlines() if line.startswith("socket")] == []
     assert "os.fork" not in done.stdout or name == "torch_compiled"
-    assert [path.name for path in home.iterdir() if path.name not in (".cache", ".triton")] == []
+    assert [path.name for path in folder.iterdir() if path.name not in (".cache", ".triton")] == []
 
 
 @pytest.mark.parametrize("format_name", formats.names())

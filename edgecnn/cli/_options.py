@@ -26,8 +26,15 @@ weights_option = click.option(
     help="A checkpoint; `auto` looks for an installed or cached one.",
 )
 imgsz_option = click.option("--imgsz", type=click.IntRange(8, 4096), help="Input size in pixels.")
-device_option = click.option(
-    "--device", default="local", show_default=True, help="local, cuda[:N] or vulkan[:N]."
+_DEVICE_HELP = "Where it runs: local, a board, a GPU; see `edgecnn device list`."
+device_option = click.option("--device", default="local", show_default=True, help=_DEVICE_HELP)
+devices_option = click.option(
+    "--device",
+    "device",
+    multiple=True,
+    default=("local",),
+    show_default="local",
+    help=_DEVICE_HELP + " Repeat it for several at once.",
 )
 threads_option = click.option(
     "--num-threads", "threads", type=click.IntRange(1), default=1, show_default=True

@@ -61,9 +61,9 @@ def command(
 
     Photographs that calibrated the files are left out. Those that cannot be decoded are named.
     """
+    from edgecnn import devices
     from edgecnn.accuracy import Gate
     from edgecnn.artifact import Artifact
-    from edgecnn.device import Device
     from edgecnn.evaluate import evaluate
 
     with progress() as report:
@@ -71,7 +71,7 @@ def command(
             open_artifact(artifact, **preprocessing),
             data,
             runtime=runtime,
-            device=Device.parse(device),
+            device=devices.parse(device),
             threads=threads,
             reference=None if reference is None else Artifact.load(reference),
             gate=Gate(min_top1, max_drop),

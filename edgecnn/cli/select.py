@@ -61,7 +61,7 @@ def command(
     measured on the photographs of --data where trained weights are at hand; otherwise it is a
     published figure, marked as such with its source. Exits with 4 where nothing meets the target.
     """
-    from edgecnn.device import Device
+    from edgecnn import devices
     from edgecnn.profile import Target
     from edgecnn.select import Request, select
 
@@ -69,7 +69,7 @@ def command(
         models=models or _default_models(),
         target=Target(p95_ms=target_ms, min_top1=min_top1),
         work=workdir,
-        device=Device.parse(device),
+        device=devices.parse(device),
         formats=formats or ("onnx", "tflite"),
         precisions=precisions or _default_precisions(data),
         runtimes=runtimes,

@@ -1,0 +1,104 @@
+"""The machine that measures, as the desk sees it: this one, or a board.
+
+A host starts measuring processes and makes files visible to them. What can go wrong on the way to
+a board is the host's to mend; the measurement only asks it to :meth:`Host.recover`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+Timing = Literal["measured", "emulated"]
+
+
+class Worker(Protocol):
+    """A measuring process (:mod:`edgecnn.worker`) somewhere. It never outlives its ``with``."""
+
+    @property
+    def greeting(self) -> Mapping[str, Any]:
+        """What it said when it started."""
+
+    def request(self, op: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
+        """Ask for one thing and wait for the answer.
+
+        Raises:
+            ConnectionLost: the way to the board is gone.
+            MeasurementError: the process died, hung, or did not understand.
+            EdgecnnError: of the kind that the process met.
+        """
+
+    def kill(self) -> None:
+        """End the process at once, also in the middle of a run."""
+
+    def close(self) -> None:
+        """End the process, and wait until it is gone."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Host(Protocol):
+    """A machine with measuring processes. Nothing is left running there when it is closed."""
+
+    @property
+    def where(self) -> str:
+        """Which hardware: devices with the same ``where`` are measured in turns, not at once."""
+
+    @property
+    def timing(self) -> Timing:
+        """``emulated`` where the time that a run takes says nothing of the board."""
+
+    def machine(self) -> dict[str, Any]:
+        """Return the facts and the state of the machine (:class:`edgecnn.machine.Machine`)."""
+
+    def set_governor(self, name: str) -> None:
+        """Set the frequency governor of all processors until the host is closed.
+
+        Raises:
+            UnavailableError: it is not allowed; the message says which line a user can run.
+            UsageError: the machine has no such governor.
+        """
+
+    def start_worker(self) -> Worker:
+        """Start a measuring process.
+
+        Raises:
+            UnavailableError, MeasurementError: it could not be started.
+        """
+
+    def stage(self, path: Path, sha256: str | None = None) -> str:
+        """Make a file visible to the measuring processes, and return its path there.
+
+        Raises:
+            ConnectionLost: the way to the board is gone.
+            UnavailableError: the board has no space for it.
+        """
+
+    def recover(self) -> None:
+        """Reconnect after a :class:`~edgecnn.errors.ConnectionLost`.
+
+        Raises:
+            UnavailableError: the machine did not come back.
+        """
+
+    def kill(self) -> None:
+        """End everything at once; may be called from another thread."""
+
+    def close(self) -> None:
+        """End everything."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,1 @@
+"""What runs on the board: the standard library only, until a runtime is opened."""

@@ -1,0 +1,45 @@
+"""What a child of the runner can be. Each service imports its packages in the child alone."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from edgecnn import serving
+from edgecnn.errors import UnavailableError, UsageError
+from edgecnn.onboard.children import Serve
+
+
+def get(name: str, home: Path) -> Serve:
+    """Return the service called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in _SERVICES:
+        raise UsageError(f"unknown service {name!r}; allowed: {', '.join(_SERVICES)}.")
+    return partial(_SERVICES[name], home)
+
+
+def _measure(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
+    try:
+        from edgecnn import worker
+    except ModuleNotFoundError as error:
+        reason = f"{error.name} is not installed on the board. Run: edgecnn device setup NAME"
+        problem = {"error": {"kind": UnavailableError.__name__, "message": reason}}
+        answers.write(json.dumps(problem).encode() + b"\n")
+        return
+    serving.serve(worker.Worker(), requests, answers)
+
+
+def _install(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
+    from edgecnn.onboard.install import Installer
+
+    serving.serve(Installer(home), requests, answers)
+
+
+_SERVICES: dict[str, Callable[[Path, BinaryIO, BinaryIO], None]] = {
+    "measure": _measure,
+    "install": _install,
+}

@@ -1,0 +1,1 @@
+"""The desk's side of a board: the way there, and what is sent over it."""
