@@ -149,16 +149,14 @@ def load(path: Path) -> Board:
         clusters = tuple(_cluster(entry) for entry in _list(data.pop("cluster"), dict))
         quirks = tuple(_build(Quirk, entry) for entry in _list(data.pop("quirk", []), dict))
         lists = {
-            key: tuple(_list(data[key], str))
+            key: tuple(_list(data.pop(key), str))
             for key in ("models", "sources", "published_devices")
             if key in data
         }
-        return _build(
-            Board,
-            data
-            | lists
-            | {"name": path.stem, "memory_bytes": memory, "clusters": clusters, "quirks": quirks},
-        )
+        made = {"name": path.stem, "memory_bytes": memory, "clusters": clusters, "quirks": quirks}
+        if data.keys() & made:
+            raise ValueError(f"unknown keys: {', '.join(sorted(data.keys() & made))}")
+        return _build(Board, data | lists | made)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not a description of a board ({error!r}).") from error
 

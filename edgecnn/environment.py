@@ -100,7 +100,7 @@ class Environment:
             machine=platform.machine(),
             system=f"{platform.system()} {platform.release()}",
             cpu_model=cpuinfo.model(cores) or platform.processor() or "unknown",
-            cores=os.cpu_count() or 1,
+            cores=len(cores) or os.cpu_count() or 1,
             usable_cores=len(clusters_.usable()),
             isa=cpuinfo.isa_flags(cores),
             governor=governor.joined(),

@@ -64,13 +64,17 @@ class UnavailableError(EdgecnnError):
     exit_code = EXIT_UNAVAILABLE
 
 
-class ConnectionLost(UnavailableError):
+class ConnectionLostError(UnavailableError):
     """A board that answered no longer does; it is worth reconnecting."""
+
+
+class RefusedError(UnavailableError):
+    """A board answers, and does not let this user or this edgecnn in: waiting does not help."""
 
 
 def error_from(data: Mapping[str, object]) -> EdgecnnError:
     """Make an error of the kind that another process met: ``{"kind", "message"}``."""
-    kind = globals().get(str(data.get("kind")))
-    known = isinstance(kind, type) and issubclass(kind, EdgecnnError)
-    message = str(data.get("message"))
-    return kind(message) if known else MeasurementError(message)
+    kind, message = globals().get(str(data.get("kind"))), str(data.get("message"))
+    if isinstance(kind, type) and issubclass(kind, EdgecnnError):
+        return kind(message)
+    return MeasurementError(message)

@@ -218,8 +218,11 @@ def _classified(
 ) -> list[Best | str]:
     """Return the best classes of each photograph, or why it cannot be used."""
     paths = [classifier.staged(image.path) for image in images]
-    answer = classifier.ask("classify", BATCH_TIMEOUT_S, paths=paths, decoders=decoders)
-    return [one if isinstance(one, str) else tuple(one) for one in answer["best"]]
+    found = classifier.ask("classify", BATCH_TIMEOUT_S, paths=paths, decoders=decoders)["best"]
+    return [
+        one.replace(path, str(image.path)) if isinstance(one, str) else tuple(one)
+        for image, path, one in zip(images, paths, found, strict=True)
+    ]
 
 
 def _warnings(

@@ -163,9 +163,7 @@ class _Session:
             return Outcome(group, comparison, rehearsals, _only_error(comparison, rehearsals))
         if request.governor is not None:
             host.set_governor(request.governor)
-        comparison = measure.interleave(
-            candidates, request.plan, progress=self._report, host=host
-        )
+        comparison = measure.interleave(candidates, request.plan, progress=self._report, host=host)
         return Outcome(group, comparison, error=_only_error(comparison, comparison.profiles))
 
     def _add(self, host: Host) -> None:

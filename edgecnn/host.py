@@ -23,7 +23,7 @@ class Worker(Protocol):
         """Ask for one thing and wait for the answer.
 
         Raises:
-            ConnectionLost: the way to the board is gone.
+            ConnectionLostError: the way to the board is gone.
             MeasurementError: the process died, hung, or did not understand.
             EdgecnnError: of the kind that the process met.
         """
@@ -77,12 +77,12 @@ class Host(Protocol):
         """Make a file visible to the measuring processes, and return its path there.
 
         Raises:
-            ConnectionLost: the way to the board is gone.
+            ConnectionLostError: the way to the board is gone.
             UnavailableError: the board has no space for it.
         """
 
     def recover(self) -> None:
-        """Reconnect after a :class:`~edgecnn.errors.ConnectionLost`.
+        """Reconnect after a :class:`~edgecnn.errors.ConnectionLostError`.
 
         Raises:
             UnavailableError: the machine did not come back.

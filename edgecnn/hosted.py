@@ -1,4 +1,4 @@
-"""An artifact opened in a measuring process of a host, and opened again where the way there broke."""
+"""An artifact opened in a process of a host, and opened again where the way there broke."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from edgecnn.artifact import Artifact
 from edgecnn.device import Device
-from edgecnn.errors import ConnectionLost, VerdictError
+from edgecnn.errors import ConnectionLostError, VerdictError
 from edgecnn.host import Host, Worker
 from edgecnn.profile import GoldenCheck
 
@@ -86,7 +86,7 @@ class Hosted:
     def direct(self, op: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """Make a request of the process that is open; for ``prepare``."""
         if self._worker is None:
-            raise ConnectionLost("no measuring process is open.")
+            raise ConnectionLostError("no measuring process is open.")
         return self._worker.request(op, timeout_s, **arguments)
 
     def kill(self) -> None:
@@ -103,7 +103,7 @@ class Hosted:
         while True:
             try:
                 result = attempt()
-            except ConnectionLost:
+            except ConnectionLostError:
                 self._worker = None
                 self._in_a_row += 1
                 if self._in_a_row > MAX_IN_A_ROW:
@@ -143,7 +143,7 @@ def ask_once(host: Host, op: str, **arguments: Any) -> dict[str, Any]:
         try:
             with host.start_worker() as worker:
                 return worker.request(op, OPEN_TIMEOUT_S, **arguments)
-        except ConnectionLost:
+        except ConnectionLostError:
             host.recover()
 
 

@@ -62,7 +62,8 @@ def candidates(
     artifact.single_input()
     if runtime != AUTO:
         return (Candidate(artifact, runtimes.get(runtime).name, device, threads),)
-    timed = [name for name in runtimes.reading(artifact.format) if runtimes.get(name).timed]
+    reading = runtimes.reading(artifact.format, device)
+    timed = [name for name in reading if runtimes.get(name).timed]
     return tuple(Candidate(artifact, name, device, threads) for name in timed)
 
 
@@ -349,9 +350,7 @@ class _Interleaving:
             self.failures += [Failure(run.candidate, _no_time(self.plan)) for run in missed]
         cpu = {id(run): run.cpu_seconds() for run in found}
         together = sum(cpu.values()) if self.plan.sustained_s is None else None
-        return tuple(
-            run.profile(cpu[id(run)] if together is None else together) for run in found
-        )
+        return tuple(run.profile(cpu[id(run)] if together is None else together) for run in found)
 
 
 def _no_time(plan: Plan) -> MeasurementError:

@@ -1,4 +1,4 @@
-"""What can be known of a board without its time: whether a file opens and computes the same there."""
+"""What can be known of a board without timing it: does a file open, and compute the same?"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +44,7 @@ class Rehearsal:
 def rehearse(
     candidates: Sequence[Candidate], host: Host, progress: Progress
 ) -> tuple[tuple[Rehearsal, ...], tuple[Failure, ...]]:
-    """Open each candidate on ``host`` and run its golden sample; failures do not stop the others."""
+    """Open each candidate and run its golden sample; failures do not stop the others."""
     done: list[Rehearsal] = []
     failures: list[Failure] = []
     for index, candidate in enumerate(candidates):

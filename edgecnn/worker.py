@@ -80,8 +80,8 @@ class Worker:
 
     def availability(self, device: str, format: str | None = None) -> dict[str, Any]:
         """Say of each runtime (that opens ``format`` files) why it is unavailable, if it is."""
-        names = runtimes.reading(format) if format else runtimes.names()
         device_ = Device.parse(device)
+        names = runtimes.reading(format, device_) if format else runtimes.on(device_)
         return {name: runtimes.get(name).unavailable(device_) for name in names}
 
     def golden(self) -> dict[str, Any]:

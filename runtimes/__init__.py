@@ -118,8 +118,13 @@ def reading(format_name: str, device: Device | None = None) -> tuple[str, ...]:
 
     With ``device``, those that are made for what computes there, installed or not.
     """
-    found = (name for name in names() if format_name in get(name).formats)
-    return tuple(name for name in found if device is None or device.there.kind in get(name).units)
+    found = names() if device is None else on(device)
+    return tuple(name for name in found if format_name in get(name).formats)
+
+
+def on(device: Device) -> tuple[str, ...]:
+    """Return the names of the runtimes that are made for what computes on ``device``."""
+    return tuple(name for name in names() if device.there.kind in get(name).units)
 
 
 def available(artifact: Artifact, device: Device) -> tuple[Runtime, ...]:

@@ -77,7 +77,7 @@ def program(root: Path, path: str, script: str) -> None:
 
 def vcgencmd(root: Path, throttled: str, pmic: str | None = None) -> None:
     """Write a vcgencmd that answers like a Raspberry Pi's."""
-    (root / "pmic.txt").write_text(pmic or "")
+    tree(root, {"pmic.txt": pmic or ""})
     known = f"cat {root / 'pmic.txt'}" if pmic else "echo 'error=1'; exit 255"
     program(
         root,

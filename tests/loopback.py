@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgecnn.errors import ConnectionLost, EdgecnnError, UnavailableError
+from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Loopback:
 
     def explain(self, code: int | None, stderr: str) -> EdgecnnError:
         """Say the exit code and the last line."""
-        kind = ConnectionLost if code is None or code < 0 or code == 255 else UnavailableError
+        kind = ConnectionLostError if code is None or code < 0 or code == 255 else UnavailableError
         return kind(f"the loopback ended with {code}: {stderr.strip()[-400:]}")
 
 

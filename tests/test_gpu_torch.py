@@ -41,10 +41,11 @@ def test_the_real_torch_refuses_where_cuda_does_not_start(
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("CUDA does start here")
+    made = tiny.artifact(tmp_path, "pt2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     restored(monkeypatch, torch)
     with pytest.raises(UnavailableError, match=r"cannot run .* on cuda:0: .*nvidia-smi"):
-        opened(name, tiny.artifact(tmp_path, "pt2"))
+        opened(name, made)
 
 
 def restored(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
@@ -57,6 +58,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
 def host_as_cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
     """torch whose device cuda:0 is the processor."""
     torch = pytest.importorskip("torch")
+    tiny.network()  # seeds torch, which would look for the device
     restored(monkeypatch, torch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr("edgecnn.runtimes.torch_._place", lambda device: torch.device("cpu"))
@@ -216,6 +218,18 @@ def test_compiling_for_cuda_tunes_kernels_and_leaves_graphs_out() -> None:
     assert torch_compiled._options(LOCAL) == {"freezing": True}
     # torch.compile itself refuses an option that it does not know.
     torch_compiled._compiled(torch.nn.Identity(), options)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("host_as_cuda")
+def test_compiled_with_the_options_for_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runtimes.get("torch_compiled"), "_triton_problem", lambda: None)
+    made = tiny.artifact(tmp_path, "pt2", "fp16")
+    session = opened("torch_compiled", made)
+    check(session, made, FP16_ATOL)
+    session.close()
 
 
 def test_triton_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from sshd import Sshd, make_key, serving
 
 from edgecnn.errors import (
     EXIT_UNAVAILABLE,
-    ConnectionLost,
+    ConnectionLostError,
     EdgecnnError,
     UnavailableError,
     UsageError,
@@ -420,7 +420,7 @@ def test_a_dropped_connection_is_lost_and_the_next_one_works(server: Sshd) -> No
     running = Running(server.ssh())
     assert len(server.connections()) >= 1
     server.drop_connections()
-    assert isinstance(running.end(), ConnectionLost)
+    assert isinstance(running.end(), ConnectionLostError)
     assert server.ssh().probe()
 
 
@@ -428,21 +428,21 @@ def test_a_server_killed_mid_way_is_a_lost_connection(server: Sshd) -> None:
     server.trust()
     running = Running(server.ssh())
     server.stop()
-    assert isinstance(running.end(), ConnectionLost)
+    assert isinstance(running.end(), ConnectionLostError)
 
 
 def test_a_process_killed_on_the_board_is_a_lost_connection(server: Sshd) -> None:
     server.trust()
     running = Running(server.ssh())
     os.kill(running.remote_pid, signal.SIGKILL)
-    assert isinstance(running.end(), ConnectionLost)
+    assert isinstance(running.end(), ConnectionLostError)
 
 
 def test_a_client_killed_here_ends_the_process_there(server: Sshd) -> None:
     server.trust()
     running = Running(server.ssh())
     running.process.kill()
-    assert isinstance(running.end(), ConnectionLost)
+    assert isinstance(running.end(), ConnectionLostError)
     deadline = time.monotonic() + 20
     while alive(running.remote_pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -455,7 +455,7 @@ def test_a_board_that_falls_silent_is_noticed(server: Sshd) -> None:
     running = Running(server.ssh())
     server.freeze()
     error = running.end(timeout_s=KEEPALIVE_S * (KEEPALIVES + 1) + 20)
-    assert isinstance(error, ConnectionLost) and "fell silent" in str(error)
+    assert isinstance(error, ConnectionLostError) and "fell silent" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -468,14 +468,14 @@ def test_a_board_that_falls_silent_is_noticed(server: Sshd) -> None:
          "offer: ssh-rsa", UnavailableError, "old methods"),
         ("Received disconnect from 192.0.2.7 port 22:2: Too many authentication failures",
          UnavailableError, "--identity FILE"),
-        ("kex_exchange_identification: read: Connection reset by peer", ConnectionLost, "ended"),
-        ("client_loop: send disconnect: Broken pipe", ConnectionLost, "ended"),
+        ("kex_exchange_identification: read: Connection reset by peer", ConnectionLostError, "ended"),
+        ("client_loop: send disconnect: Broken pipe", ConnectionLostError, "ended"),
         ("channel 0: open failed: connect failed: Connection refused", UnavailableError,
          "nothing listens"),
-        ("Read from remote host h: Connection timed out", ConnectionLost, "ended"),
-        ("Timeout, server h not responding.", ConnectionLost, "ended"),
-        ("a warning of the board's own", ConnectionLost, "failed or ended: a warning"),
-        ("", ConnectionLost, "without a word"),
+        ("Read from remote host h: Connection timed out", ConnectionLostError, "ended"),
+        ("Timeout, server h not responding.", ConnectionLostError, "ended"),
+        ("a warning of the board's own", ConnectionLostError, "failed or ended: a warning"),
+        ("", ConnectionLostError, "without a word"),
     ],
 )  # fmt: skip
 def test_messages_of_the_client(line: str, kind: type[EdgecnnError], message: str) -> None:

@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.environment import (
-    Conditions,
-    Environment,
-    cpu_model,
-    int8_saturates,
-    isa_flags,
-    package_versions,
-)
+from edgecnn.environment import Conditions, Environment
 from edgecnn.errors import DataError, UsageError
 from edgecnn.profile import (
     Latency,
@@ -139,39 +132,3 @@ def test_others_share_leaves_out_those_who_take_part() -> None:
     assert found.others_cpu == pytest.approx((6 - 4) / 20)
     assert found.steal_cpu == pytest.approx(1 / 20)
     assert ENVIRONMENT.until(IDLE, 0.0).others_cpu is None
-
-
-def test_environment_of_this_machine() -> None:
-    found = Environment.now(["numpy>=1", "no-such-package"])
-    assert found.usable_cores <= found.cores
-    assert found.versions["numpy"] == np.__version__
-    assert "no-such-package" not in found.versions
-    assert Environment.from_dict(json.loads(json.dumps(PROFILE.to_dict()["environment"]))) == (
-        ENVIRONMENT
-    )
-
-
-PI4 = "processor : 0\nFeatures : fp asimd crc32\nCPU implementer : 0x41\nCPU part : 0xd08\n"
-BIG_LITTLE = PI4 + "\nprocessor : 4\nFeatures : fp asimd asimddp\nCPU part : 0xd0b\n"
-ZEN3 = "processor : 0\nmodel name : AMD EPYC\nflags : fpu avx2 fma\n"
-
-
-def test_cpuinfo_of_other_machines() -> None:
-    assert cpu_model(PI4) == "0x41 0xd08"
-    assert isa_flags(PI4) == ("asimd",)
-    assert isa_flags(BIG_LITTLE) == ("asimd",), "only what all cores have"
-    assert (cpu_model(ZEN3), isa_flags(ZEN3)) == ("AMD EPYC", ("avx2", "fma"))
-    assert isa_flags("") == ()
-
-
-def test_saturation_is_of_x86_without_vnni() -> None:
-    assert int8_saturates("x86_64", ("avx2",))
-    assert not int8_saturates("x86_64", ("avx2", "avx_vnni"))
-    assert not int8_saturates("aarch64", ("asimd",))
-
-
-def test_versions_of_requirements() -> None:
-    assert set(package_versions(["numpy[x]>=1", "pytest ; python_version>'3'"])) == {
-        "numpy",
-        "pytest",
-    }

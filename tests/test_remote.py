@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import tiny_onnx
+from loopback import Loopback, alive
 
 from edgecnn import hosted, measure
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Plan
 from edgecnn.errors import (
     ArtifactError,
-    ConnectionLost,
+    ConnectionLostError,
     MeasurementError,
     UnavailableError,
     UsageError,
@@ -25,8 +27,6 @@ from edgecnn.onboard import runner
 from edgecnn.remote import link
 from edgecnn.remote.code import bundle
 from edgecnn.remote.host import RemoteHost
-import tiny_onnx
-from loopback import Loopback, alive
 
 QUICK = Plan(min_runs=12, min_seconds=0.0, rounds=4, warmup_seconds=0.2, stages=False)
 END_S = 10.0
@@ -132,9 +132,7 @@ def test_a_broken_transfer_goes_on_where_it_was(
     assert offsets[0] == 500_000
 
 
-def test_a_damaged_transfer_is_not_kept(
-    board: Loopback, host: RemoteHost, tmp_path: Path
-) -> None:
+def test_a_damaged_transfer_is_not_kept(board: Loopback, host: RemoteHost, tmp_path: Path) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(b"some weights")
     with pytest.raises(UnavailableError, match="damaged"):
@@ -167,7 +165,7 @@ def test_the_runner_goes_with_the_session(board: Loopback) -> None:
 
 
 def test_a_second_session_is_told_who_has_the_board(board: Loopback, host: RemoteHost) -> None:
-    with pytest.raises(UnavailableError, match="in use by .* since .*a test"):
+    with pytest.raises(UnavailableError, match=r"in use by .* since .*a test"):
         RemoteHost(board)
 
 
@@ -186,13 +184,11 @@ def test_a_killed_runner_frees_the_board(board: Loopback, host: RemoteHost) -> N
         pass
 
 
-def test_a_session_takes_over_from_its_own_lost_runner(
-    board: Loopback, host: RemoteHost
-) -> None:
+def test_a_session_takes_over_from_its_own_lost_runner(board: Loopback, host: RemoteHost) -> None:
     old = runner_pid(host)
     # As a cut cable does it: the old runner hears nothing, and lives on.
     os.kill(old, 19)
-    host._link._lost = ConnectionLost("cut")
+    host._link._lost = ConnectionLostError("cut")
     host.recover()
     assert runner_pid(host) != old
     assert eventually(lambda: not alive(old))
@@ -201,9 +197,7 @@ def test_a_session_takes_over_from_its_own_lost_runner(
 # Measuring
 
 
-def test_a_profile_over_a_connection_is_a_profile(
-    host: RemoteHost, model: Artifact
-) -> None:
+def test_a_profile_over_a_connection_is_a_profile(host: RemoteHost, model: Artifact) -> None:
     comparison = measure.interleave([Candidate(model, "ort")], QUICK, host=host)
     (profile,) = comparison.require_any().profiles
     assert len(profile.samples_ns) >= QUICK.min_runs
@@ -262,9 +256,7 @@ def test_a_killed_runner_loses_nothing(host: RemoteHost, model: Artifact) -> Non
     assert any("2 processes" in note for note in profile.notes)
 
 
-def test_a_board_that_stays_away_leaves_what_was_measured(
-    board: Loopback, model: Artifact
-) -> None:
+def test_a_board_that_stays_away_leaves_what_was_measured(board: Loopback, model: Artifact) -> None:
     board.folder.mkdir()
 
     def pull_the_plug(what: str, done: int, total: int) -> None:
@@ -294,16 +286,14 @@ def test_a_worker_that_dies_is_told_from_a_lost_connection(
     assert isinstance(comparison.failures[0].error, MeasurementError)
 
 
-def test_a_silent_board_is_given_up(
-    board: Loopback, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_board_is_given_up(board: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "SILENCE_S", 0.6)
     monkeypatch.setattr(link, "PULSE_S", 0.1)
     board.folder.mkdir()
     with RemoteHost(board) as host:
         os.kill(runner_pid(host), 19)
         start = time.monotonic()
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLostError):
             host._link.request("machine", 60.0)
         assert time.monotonic() - start < 5.0
 
@@ -320,9 +310,7 @@ def test_a_silent_desk_is_given_up(board: Loopback, monkeypatch: pytest.MonkeyPa
 # Boards that lack something
 
 
-def test_an_old_python_is_told_in_words(
-    board: Loopback, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_python_is_told_in_words(board: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "MINIMUM_PYTHON", (3, 99))
     board.folder.mkdir()
     with pytest.raises(UnavailableError, match=r"has Python 3\.\d+\.\d+; edgecnn needs 3\.99"):

@@ -1,4 +1,4 @@
-"""How ``edgecnn profile`` shows what came of it: JSON, one report, or a table of several devices."""
+"""How ``edgecnn profile`` shows what came of it: JSON, a report, or a table of several devices."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def document(outcomes: "Sequence[Outcome]") -> dict[str, Any]:
 
 
 def _of_outcome(outcome: "Outcome") -> dict[str, Any]:
-    found = [*outcome.ranked(), *outcome.rehearsals]
+    found: list[Profile | Rehearsal] = [*outcome.ranked(), *outcome.rehearsals]
     if not found:
         return {"device": outcome.label, "error": str(outcome.error)}
     return found[0].to_dict() | {
@@ -50,7 +50,8 @@ def print_outcomes(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         for failure in outcome.failures:
             where = f"{failure.candidate.runtime} on {failure.candidate.device.label}"
-            click.echo(f"{where}: not measured: {failure.error}", err=True)
+            reason = str(failure.error).splitlines()[0]
+            click.echo(f"{where}: not measured: {reason}", err=True)
 
 
 def _print_devices(outcomes: "Sequence[Outcome]") -> None:
@@ -64,12 +65,13 @@ def _print_devices(outcomes: "Sequence[Outcome]") -> None:
 
 
 def _rows(outcome: "Outcome") -> Iterator[list[str]]:
+    labels = {str(device): device.label for device in outcome.devices}
     for profile in outcome.ranked():
         latency = profile.latency
-        yield [profile.device, profile.runtime, f"{latency.p50:.2f}", f"{latency.p95:.2f}",
+        yield [labels[profile.device], profile.runtime, f"{latency.p50:.2f}", f"{latency.p95:.2f}",
                str(profile.golden or "none"), _verdict(profile)]  # fmt: skip
     for rehearsal in outcome.rehearsals:
-        yield [rehearsal.device, rehearsal.runtime, "emulated", "emulated",
+        yield [labels[rehearsal.device], rehearsal.runtime, "emulated", "emulated",
                str(rehearsal.golden or "none"), "-"]  # fmt: skip
     if outcome.error is not None:
         reason = str(outcome.error).splitlines()[0]
@@ -154,10 +156,13 @@ def _facts(profile: "Profile") -> Iterator[tuple[str, str]]:
     """Yield the lines of a report, those that there is something to say in."""
     environment, latency = profile.environment, profile.latency
     yield "CPU", " ".join(filter(None, (environment.model, environment.cpu_model)))
-    yield "latency", (
-        f"p50 {latency.p50:.2f}  p90 {latency.p90:.2f}  p95 {latency.p95:.2f}  "
-        f"p99 {latency.p99:.2f}  min {latency.min:.2f}  max {latency.max:.2f} ms  "
-        f"({len(profile.samples_ns)} runs, {profile.warmup_runs} to warm up)"
+    yield (
+        "latency",
+        (
+            f"p50 {latency.p50:.2f}  p90 {latency.p90:.2f}  p95 {latency.p95:.2f}  "
+            f"p99 {latency.p99:.2f}  min {latency.min:.2f}  max {latency.max:.2f} ms  "
+            f"({len(profile.samples_ns)} runs, {profile.warmup_runs} to warm up)"
+        ),
     )
     if profile.golden is not None:
         yield "golden", f"{profile.golden}: computes what it did where it was exported"
@@ -173,27 +178,41 @@ def _facts(profile: "Profile") -> Iterator[tuple[str, str]]:
 def _costs(profile: "Profile") -> Iterator[tuple[str, str]]:
     if profile.transfers is not None:
         parts = profile.transfers
-        yield "transfer", (
-            f"{parts.in_ms:.3f} ms in, {parts.compute_ms:.3f} ms of work, {parts.out_ms:.3f} ms out"
+        yield (
+            "transfer",
+            (
+                f"{parts.in_ms:.3f} ms in, {parts.compute_ms:.3f} ms of work, "
+                f"{parts.out_ms:.3f} ms out"
+            ),
         )
     above = (profile.peak_rss_bytes - profile.baseline_rss_bytes) / 1e6
-    yield "memory", (
-        f"{profile.peak_rss_bytes / 1e6:.0f} MB at most, {above:.0f} MB of it for runtime and model"
+    yield (
+        "memory",
+        (
+            f"{profile.peak_rss_bytes / 1e6:.0f} MB at most, {above:.0f} MB of it for runtime and "
+            "model"
+        ),
     )
     energy = profile.energy
     if energy is None:
         yield "energy", "not measured: no power meter can be read"
     else:
-        yield "energy", (
-            f"{1000 * energy.joules_per_run:.1f} mJ a run, {energy.busy_w:.2f} W at work, "
-            f"{energy.idle_w:.2f} W at rest ({energy.source})"
+        yield (
+            "energy",
+            (
+                f"{1000 * energy.joules_per_run:.1f} mJ a run, {energy.busy_w:.2f} W at work, "
+                f"{energy.idle_w:.2f} W at rest ({energy.source})"
+            ),
         )
     sustained = profile.sustained
     if sustained is not None:
-        yield "sustained", (
-            f"{sustained.seconds:.0f} s: p50 {sustained.burst_p50_ms:.2f} ms in the first "
-            f"{sustained.window_s:.0f} s, {sustained.steady_p50_ms:.2f} ms in the last "
-            f"({sustained.slowdown:.2f} times)"
+        yield (
+            "sustained",
+            (
+                f"{sustained.seconds:.0f} s: p50 {sustained.burst_p50_ms:.2f} ms in the first "
+                f"{sustained.window_s:.0f} s, {sustained.steady_p50_ms:.2f} ms in the last "
+                f"({sustained.slowdown:.2f} times)"
+            ),
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgecnn.cli._device_board import check, setup
 from edgecnn.cli._options import force_option
 from edgecnn.cli._output import common_options, print_json, print_table
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 @click.group(short_help="The boards that `--device` reaches, and their names.")
 def command() -> None:
     """Name boards, and look at them. Each of these commands takes --json and --debug."""
+
+
+command.add_command(check)
+command.add_command(setup)
 
 
 @command.command("list", short_help="What `--device` takes, your own names first.")

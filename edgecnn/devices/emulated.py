@@ -1,4 +1,4 @@
-"""A board that is not there: its processor is emulated by QEMU, and the time it takes means nothing.
+"""A board that is not there: QEMU emulates its processor, and the time that takes means nothing.
 
 It tells whether packages install, whether a file loads, and whether the results are the desk's.
 """

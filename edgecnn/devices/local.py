@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from edgecnn import machine
 from edgecnn.device import Device
 from edgecnn.devices import Say
 from edgecnn.errors import UnavailableError, UsageError
-from edgecnn import machine
 from edgecnn.host import Timing
 from edgecnn.machine import governor
 from edgecnn.onboard.install import Site

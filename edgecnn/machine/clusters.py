@@ -182,9 +182,11 @@ def _cluster(name: Name, group: Sequence[_Cpu]) -> Cluster:
 
 
 def _allowed(clusters: Sequence[Cluster], usable: Collection[int]) -> str:
-    several = [cluster for cluster in clusters if cluster.name != "all"]
-    told = "; ".join(map(str, several)) or "its processors are all alike"
-    return f"Allowed: all, or of {spell(usable)} a list such as 0-3,5. Clusters: {told}."
+    told = "; ".join(map(str, clusters)) or "not told by the kernel"
+    return (
+        f"Allowed: all, or a list of processors (written like 0-3,5) out of {spell(usable)}. "
+        f"Clusters: {told}."
+    )
 
 
 def _parse(text: str, highest: int, allowed: str) -> set[int]:

@@ -55,7 +55,7 @@ class Child:
         return complete
 
     def end(self, grace_s: float = 0.0) -> str:
-        """Kill the child unless it ends within ``grace_s``; say how it ended, with its last words."""
+        """Kill the child unless it ends within ``grace_s`` seconds; say how it ended, and its words."""
         deadline = time.monotonic() + grace_s
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         while not pid and time.monotonic() < deadline:
@@ -97,7 +97,7 @@ def _become(serve: Serve, theirs: socket.socket, errors: int) -> None:
     except BrokenPipeError:
         # The runner is gone: there is nobody to tell.
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may return into the runner's own code
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()

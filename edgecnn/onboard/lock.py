@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgecnn.errors import UnavailableError
+from edgecnn.errors import RefusedError
 
 VARIABLE = "EDGECNN_BOARD_LOCK"
-FOLDERS = (Path("/run/lock"), Path("/tmp"))
+FOLDERS = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - shared by all users on purpose
 HOLDER_BYTES = 4096
 TAKEOVER_S = 5.0
 
@@ -36,14 +36,14 @@ def claim(file: Path, holder: Mapping[str, Any]) -> int:
     same token left behind (its connection broke) is ended first.
 
     Raises:
-        UnavailableError: somebody else has it; the message says who.
+        RefusedError: somebody else has it; the message says who.
     """
     descriptor = _open(file)
     if not _locked(descriptor):
         present = _read(descriptor)
         if present.get("token") != holder["token"] or not _end(present, descriptor):
             os.close(descriptor)
-            raise UnavailableError(
+            raise RefusedError(
                 f"the board is in use by {present.get('user', 'somebody')} at "
                 f"{present.get('host', 'an unknown host')} since {present.get('since', '?')} "
                 f"({present.get('what', '?')}). Wait until it is free, or use another board."

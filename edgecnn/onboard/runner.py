@@ -67,7 +67,7 @@ class Runner:
         """Say what the board is, and in what state."""
         from edgecnn import machine
 
-        return asdict(machine.describe())
+        return asdict(machine.describe(folder=self._home))
 
     def missing(self, keys: list[str]) -> dict[str, Any]:
         """Say which files have to be sent, and how much of each arrived earlier."""

@@ -62,7 +62,7 @@ class Store:
         partial = self._partial(key)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with open(partial, "r+b" if offset else "wb") as file:
+            with partial.open("r+b" if offset else "wb") as file:
                 file.seek(offset)
                 file.write(chunk)
                 file.truncate()

@@ -12,7 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgecnn.errors import ConnectionLost, DataError, EdgecnnError, UnavailableError
+from edgecnn.errors import (
+    ConnectionLostError,
+    DataError,
+    EdgecnnError,
+    RefusedError,
+    UnavailableError,
+)
 from edgecnn.host import Timing
 from edgecnn.remote import link
 from edgecnn.remote.link import Link, Transport, checked
@@ -102,7 +108,7 @@ class RemoteHost:
         if not self._link.is_lost:
             return
         if self._killed:
-            raise ConnectionLost(f"the session on {self.where} was ended.")
+            raise ConnectionLostError(f"the session on {self.where} was ended.")
         self._link.close()
         self.reconnections += 1
         deadline, pause = time.monotonic() + self._patience_s, FIRST_PAUSE_S
@@ -111,6 +117,8 @@ class RemoteHost:
             try:
                 self._link = self._connect()
                 break
+            except RefusedError:
+                raise
             except UnavailableError as error:
                 if time.monotonic() + pause > deadline:
                     raise UnavailableError(
@@ -208,7 +216,7 @@ class RemoteWorker:
         """End the process at once."""
         try:
             self._link.request("end", END_TIMEOUT_S, child=self._child)
-        except ConnectionLost:
+        except ConnectionLostError:
             # The runner ended with the connection, and this process with the runner.
             return
 

@@ -15,20 +15,23 @@ from concurrent.futures import Future
 from typing import IO, Any, Protocol
 
 from edgecnn.errors import (
-    ConnectionLost,
+    ConnectionLostError,
     EdgecnnError,
     MeasurementError,
+    RefusedError,
     UnavailableError,
     error_from,
 )
 from edgecnn.lines import LineReader
-from edgecnn.onboard.runner import PROTOCOL, SILENCE_S
+from edgecnn.onboard import runner
 from edgecnn.remote.code import boot_script, bundle
 
 MINIMUM_PYTHON = (3, 11)
 CONNECT_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 60.0
 PULSE_S = 5.0
+SILENCE_S = runner.SILENCE_S
+"""Either side is given up when it was not heard of for so long."""
 END_TIMEOUT_S = 5.0
 
 
@@ -57,7 +60,7 @@ class Link:
 
         Raises:
             UnavailableError: the board cannot be reached, or its Python is too old.
-            ConnectionLost: the connection ended on the way.
+            ConnectionLostError: the connection ended on the way.
         """
         self._transport = transport
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
@@ -86,7 +89,7 @@ class Link:
         """Ask the runner for one thing, and wait for the answer.
 
         Raises:
-            ConnectionLost: the connection is gone, or ``timeout_s`` seconds passed.
+            ConnectionLostError: the connection is gone, or ``timeout_s`` seconds passed.
             EdgecnnError: of the kind that the board met.
         """
         number, future = next(self._numbers), Future[dict[str, Any]]()
@@ -124,7 +127,7 @@ class Link:
         found = self._receive()
         if not found.get("fits"):
             wanted = ".".join(map(str, MINIMUM_PYTHON))
-            raise UnavailableError(
+            raise RefusedError(
                 f"{self._transport.where} has Python {found.get('python')}; edgecnn needs {wanted} "
                 "or newer. Install it there (Raspberry Pi OS Bookworm has 3.11), and name it with "
                 "`edgecnn device add NAME ADDRESS --python PATH`."
@@ -141,10 +144,10 @@ class Link:
 
     def _greeting(self) -> dict[str, Any]:
         greeting = self._receive()
-        if greeting.get("protocol") != PROTOCOL:
+        if greeting.get("protocol") != runner.PROTOCOL:
             raise UnavailableError(
                 f"{self._transport.where} answered {str(greeting)[:80]!r} in the place of a "
-                f"runner's greeting (protocol {PROTOCOL})."
+                f"runner's greeting (protocol {runner.PROTOCOL})."
             )
         return greeting
 
@@ -231,7 +234,7 @@ class Link:
             code = self._process.wait()
         self._stderr.seek(0)
         error = self._transport.explain(code, self._stderr.read().decode(errors="replace"))
-        return ConnectionLost(str(error)) if self._is_up else error
+        return ConnectionLostError(str(error)) if self._is_up else error
 
     def _end(self) -> None:
         """Close the input, which ends the runner; a client that does not end then is killed."""
@@ -283,4 +286,3 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
         raise MeasurementError("the connection has no pipe.")
     return pipe
-

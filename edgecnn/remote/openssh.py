@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgecnn.errors import ConnectionLost, EdgecnnError, UnavailableError
+from edgecnn.errors import ConnectionLostError, EdgecnnError, RefusedError, UnavailableError
 from edgecnn.named import Named
 from edgecnn.remote import hostkeys
 from edgecnn.remote.address import Address, parse_address
@@ -117,7 +117,7 @@ class Ssh:
         Where the host key is unknown, the board is asked for its keys, which takes seconds.
         """
         if code is None or code < 0:
-            return ConnectionLost(
+            return ConnectionLostError(
                 f"{self.where}: the connection was given up at the desk: no sign of life came "
                 "from the board, or the command was interrupted."
             )
@@ -128,8 +128,10 @@ class Ssh:
             if line is not None:
                 return explanation(self, line.strip(), stderr)
         if stderr.strip():
-            return ConnectionLost(f"{self.where}: the connection failed or ended: {_tail(stderr)}")
-        return ConnectionLost(
+            return ConnectionLostError(
+                f"{self.where}: the connection failed or ended: {_tail(stderr)}"
+            )
+        return ConnectionLostError(
             f"{self.where} fell silent, or ended the process without a word. Check its power and "
             "network, and its memory (`dmesg` there tells of processes killed for memory)."
         )
@@ -178,7 +180,7 @@ class Ssh:
                 f"`edgecnn device add NAME {self.address} --python PATH`."
             )
         if code == 0:
-            return ConnectionLost(f"{self.where}: the process on the board ended.")
+            return ConnectionLostError(f"{self.where}: the process on the board ended.")
         return UnavailableError(
             f"{self.where}: Python on the board ended with exit code {code}: {_tail(stderr)}"
         )
@@ -218,9 +220,9 @@ def _unknown_key(ssh: Ssh, line: str, stderr: str) -> EdgecnnError:
     return unknown_key(ssh.address, keys)
 
 
-def unknown_key(address: Address, keys: Sequence[hostkeys.HostKey]) -> UnavailableError:
+def unknown_key(address: Address, keys: Sequence[hostkeys.HostKey]) -> RefusedError:
     """Return the refusal of a board whose key nobody has accepted, with the line that accepts."""
-    return UnavailableError(
+    return RefusedError(
         f"the host key of {address.authority} is not known here. It offers:\n"
         f"{hostkeys.listing(keys)}\n"
         "Compare with what the board itself shows (`ssh-keygen -lf "
@@ -233,7 +235,7 @@ def unknown_key(address: Address, keys: Sequence[hostkeys.HostKey]) -> Unavailab
 def _changed_key(ssh: Ssh, line: str, stderr: str) -> EdgecnnError:
     offered = re.search(r"SHA256:[\w+/]+", stderr)
     remove = re.search(r"ssh-keygen .*-R .*", stderr)
-    return UnavailableError(
+    return RefusedError(
         f"THE HOST KEY OF {ssh.where} HAS CHANGED; nothing was sent. Either the board was "
         "installed anew, or somebody stands in between and listens. It offers now: "
         f"{offered[0] if offered else 'another key'}. Only where you know why it changed, run "
@@ -244,9 +246,9 @@ def _changed_key(ssh: Ssh, line: str, stderr: str) -> EdgecnnError:
 
 def _denied(ssh: Ssh, line: str, stderr: str) -> EdgecnnError:
     if ssh.identity is not None and not ssh.identity.is_file():
-        return UnavailableError(f"{ssh.where}: there is no key file {ssh.identity}. ({line})")
+        return RefusedError(f"{ssh.where}: there is no key file {ssh.identity}. ({line})")
     identity = "" if ssh.identity is None else f"-i {ssh.identity} "
-    return UnavailableError(
+    return RefusedError(
         f"{ssh.where} accepts no key of yours. ({line}) Run `ssh-copy-id {identity}"
         f"{ssh.address.port_option}{ssh.address.login}` once, or load a key that has a passphrase "
         "with `ssh-add`. edgecnn never takes a password."
@@ -293,7 +295,7 @@ _TOO_OLD = _Because(
     "them for this host in ~/.ssh/config."
 )
 _BAD_CONFIGURATION = _Because("the SSH client refuses its configuration. Mend that file.")
-_ENDED = _Because("the connection ended. Check the board's power and network.", ConnectionLost)
+_ENDED = _Because("the connection ended. Check the board's power and network.", ConnectionLostError)
 
 # What OpenSSH prints: sshconnect.c, sshconnect2.c, packet.c, clientloop.c, kex.c, readconf.c. The
 # first that is found counts.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgecnn import boards
-from edgecnn.errors import ConnectionLost, EdgecnnError, UnavailableError
+from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError
 from edgecnn.remote import sysroot
 
 _PASSED_ON = re.compile(r"(https?|no|all)_proxy|pip_.+|ssl_cert_(file|dir)", re.IGNORECASE)
@@ -88,7 +88,9 @@ class Emulated:
                 f"`{boards.get(self.board_name).qemu_cpu}`.{_last_words(stderr)}"
             )
         if number is not None:
-            return ConnectionLost(f"{self.where} was ended by {number.name}.{_last_words(stderr)}")
+            return ConnectionLostError(
+                f"{self.where} was ended by {number.name}.{_last_words(stderr)}"
+            )
         return UnavailableError(
             f"{self.where}: its Python ended with exit code {code}.{_last_words(stderr)}\n"
             f"Deleting {sysroot.cache()} makes the emulated boards anew."

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,4 +72,3 @@ def on_board(host: RemoteHost, request: Request, say: Say) -> Site:
     """Install, and end the session; see :func:`install`."""
     with host:
         return install(host, request, say)
-

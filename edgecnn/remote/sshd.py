@@ -35,11 +35,12 @@ _OWN_FOLDERS = ("dev", "proc", "root", "run/lock", "run/sshd", "tmp", "var/empty
 _MAGIC = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + r"\x02\x00\xb7\x00"
 _MASK = r"\xff" * 7 + r"\x00" + r"\xff" * 8 + r"\xfe\xff\xff\xff"
 
-# $1: the board's root; $2: the shared system; $3: what to write to binfmt_misc, or nothing.
+# $1: the board's root; $2: the shared system; $3: its name; $4: for binfmt_misc, or nothing.
 _START = r"""
-if [ -n "$3" ]; then
+echo "$3" >/proc/sys/kernel/hostname
+if [ -n "$4" ]; then
   mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || printf '%s' "$3" >/proc/sys/fs/binfmt_misc/register
+  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || printf '%s' "$4" >/proc/sys/fs/binfmt_misc/register
 fi
 mount --bind "$2/usr" "$1/usr"
 mount -o remount,bind,ro "$1/usr"
@@ -104,7 +105,8 @@ class EmulatedBoard:
             self._make_root(system)
             self._make_keys()
             self._write_config()
-            self._process = _spawn(self.root, system, registration, self._log, self._variables())
+            places = [str(self.root), str(system), self.board_name, registration]
+            self._process = _spawn(places, self._log, self._variables())
             self._wait()
         except BaseException:
             self.stop()
@@ -114,8 +116,7 @@ class EmulatedBoard:
         """End the server and everything that runs on the board."""
         process, self._process = self._process, None
         if process is not None:
-            # unshare's child is the first process of its namespace: all others die with it.
-            process.kill()
+            os.kill(_first_process(process.pid), signal.SIGKILL)
             process.wait(_END_TIMEOUT_S)
         if self._lock is not None:
             self._lock.close()
@@ -283,13 +284,13 @@ def _claim(folder: Path) -> IO[str]:
 
 
 def _spawn(
-    root: Path, system: Path, registration: str, log: Path, variables: dict[str, str]
+    arguments: list[str], log: Path, variables: dict[str, str]
 ) -> "subprocess.Popen[bytes]":
     command = [
         # However this process ends, the board ends too.
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=KILL"),
-        *("sh", "-euc", _START, "sh", str(root), str(system), registration),
+        *("sh", "-euc", _START, "sh", *arguments),
     ]
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -300,6 +301,16 @@ def _spawn(
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **variables},
             start_new_session=True,
         )
+
+
+def _first_process(unshare: int) -> int:
+    """Return the first process of the board's namespace: when it dies, the kernel ends all others.
+
+    unshare waits for it, so that nothing is left once unshare has ended.
+    """
+    children = Path(f"/proc/{unshare}/task/{unshare}/children")
+    found = children.read_text().split() if children.exists() else []
+    return int(found[0]) if found else unshare
 
 
 def _sshd_config(port: int, variables: str) -> str:
