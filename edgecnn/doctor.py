@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from edgecnn import discovery, families, runtimes
-from edgecnn.device import LOCAL
+from edgecnn.device import Device
 from edgecnn.environment import Environment, int8_saturates
 from edgecnn.errors import UnavailableError
 
@@ -93,7 +93,7 @@ def _runtimes() -> list[Check]:
     checks = []
     for name in runtimes.names():
         runtime = runtimes.get(name)
-        reason = runtime.unavailable(LOCAL)
+        reason = runtime.unavailable(Device.parse(runtime.units[0]))
         needed_for = f"--runtime {name} ({', '.join(runtime.formats)})"
         remedy = f"pip install {' '.join(map(repr, runtime.requires))}" if reason else ""
         checks.append(Check(name, needed_for, reason is None, reason or "ready", remedy))

@@ -11,7 +11,8 @@ import os
 from typing import Any, BinaryIO
 
 from edgecnn.environment import peak_rss_bytes
-from edgecnn.errors import EdgecnnError, MeasurementError
+from edgecnn.errors import EdgecnnError, MeasurementError, UnavailableError
+from edgecnn.machine import state
 
 PROTOCOL = 2
 
@@ -37,7 +38,28 @@ def answer(service: object, line: bytes) -> dict[str, Any]:
             raise MeasurementError(f"this process (protocol {PROTOCOL}) has no request {name!r}.")
         return {"ok": getattr(service, name)(**request)}
     except EdgecnnError as error:
-        return {"error": {"kind": type(error).__name__, "message": str(error)}}
+        return refusal(error)
+    except MemoryError:
+        return refusal(no_memory())
+
+
+def refusal(error: EdgecnnError) -> dict[str, Any]:
+    """Return the answer that makes the other side raise ``error``."""
+    return {"error": {"kind": type(error).__name__, "message": str(error)}}
+
+
+def no_memory() -> UnavailableError:
+    """Return what to say where memory does not suffice."""
+    total, available = state.memory_bytes()
+    sizes = (
+        ""
+        if available is None or total is None
+        else (f" (it has {total / 1e6:.0f} MB, of which {available / 1e6:.0f} MB are available)")
+    )
+    return UnavailableError(
+        f"the machine has too little memory for this file{sizes}. Close other programs there, or "
+        "take a smaller model or a quantized file."
+    )
 
 
 def _write(stream: BinaryIO, message: dict[str, Any]) -> None:

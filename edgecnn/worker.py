@@ -25,7 +25,7 @@ from edgecnn.contract import Contract, TensorSpec
 from edgecnn.device import Device
 from edgecnn.environment import Conditions, Environment, peak_rss_bytes
 from edgecnn.errors import DataError, MeasurementError
-from edgecnn.machine import clusters, power
+from edgecnn.machine import clusters, power, state
 
 WINDOW_RUNS, WINDOW_S = 3, 0.1
 FRAME_HEIGHT, FRAME_WIDTH = 720, 1280
@@ -60,6 +60,9 @@ class Worker:
         device_, self._artifact = Device.parse(device), Artifact.load(artifact)
         if contract is not None:
             self._artifact = self._artifact.with_contract(Contract.from_json(contract))
+        _, available = state.memory_bytes()
+        if available is not None and self._artifact.path.stat().st_size > available:
+            raise serving.no_memory()
         if pin is not None:
             clusters.pin(clusters.resolve(pin, clusters.read(), clusters.usable()))
         self._runtime = (
@@ -143,6 +146,22 @@ class Worker:
         """Profile by node, where the runtime can."""
         rows = self._opened().layers(self._input, runs)
         return {"layers": [asdict(row) for row in rows]}
+
+    def logits(self, paths: list[str]) -> dict[str, Any]:
+        """Return the logits of each photograph, dequantized where the output is quantized."""
+        from edgecnn import preprocess
+
+        session = self._opened()
+        contract = self._artifact.required_contract() if self._artifact else None
+        if contract is None:
+            raise MeasurementError("the worker was asked for logits before it opened a file.")
+        found = []
+        for path in paths:
+            image = preprocess.read_image(Path(path))
+            array = preprocess.prepare(image, contract.input, session.inputs[0])
+            logits = preprocess.dequantize(session.run(array), session.outputs[0])
+            found.append(logits.reshape(-1).tolist())
+        return {"logits": found}
 
     def transfers(self, runs: int) -> dict[str, Any]:
         """Tell the ways to and from a GPU apart from the work on it, where the runtime can."""

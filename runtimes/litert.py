@@ -14,6 +14,7 @@ from typing import Any
 from edgecnn.artifact import Artifact
 from edgecnn.contract import TensorSpec, image_layout
 from edgecnn.device import Device
+from edgecnn.environment import package_versions
 from edgecnn.errors import ArtifactError
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
@@ -55,7 +56,11 @@ class LitertSession(OnHost):
                 )
                 self._interpreter.allocate_tensors()
         except (OSError, ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{artifact.path}: LiteRT cannot open it: {error}") from error
+            raise ArtifactError(
+                f"{artifact.path}: LiteRT {_version()} cannot open it: {error}. A file "
+                "that another version made may need that one: `edgecnn device setup` installs this "
+                "desk's."
+            ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(details) for details in inputs)
@@ -77,6 +82,11 @@ class LitertSession(OnHost):
     def close(self) -> None:
         """Free the interpreter."""
         del self._interpreter
+
+
+def _version() -> str:
+    """Return the version of the package that is in use."""
+    return " ".join(package_versions(requires).values()) or "(tflite_runtime)"
 
 
 def _interpreter_class() -> Any:

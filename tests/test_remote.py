@@ -13,7 +13,7 @@ import pytest
 import tiny_onnx
 from loopback import Loopback, alive
 
-from edgecnn import hosted, measure
+from edgecnn import hosted, measure, serving
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Plan
 from edgecnn.errors import (
@@ -69,8 +69,10 @@ def runner_pid(host: RemoteHost) -> int:
 
 def descendants(pid: int) -> list[int]:
     """Return the ids of the children that a process has forked."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(text) for text in listed.read_text().split()] if listed.exists() else []
+    try:
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 # The session
@@ -372,3 +374,14 @@ def test_a_full_disk_is_told_and_tidied(board: Loopback, tmp_path: Path) -> None
 
 def test_runner_silence_is_longer_than_the_pulse() -> None:
     assert runner.SILENCE_S > 3 * link.PULSE_S
+
+
+def test_too_little_memory_is_told_in_words() -> None:
+    class Greedy:
+        def open(self) -> dict[str, int]:
+            raise MemoryError
+
+    found = serving.answer(Greedy(), b'{"op": "open"}')
+    assert found["error"]["kind"] == "UnavailableError"
+    assert "too little memory" in found["error"]["message"]
+    assert "are available" in found["error"]["message"]

@@ -230,9 +230,7 @@ def test_a_changed_host_key_is_not_waited_for(server: Sshd, model: Artifact) -> 
         assert time.monotonic() - start < END_S
 
 
-def test_an_old_python(
-    server: Sshd, model: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_python(server: Sshd, model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "MINIMUM_PYTHON", (3, 99))
     done = profile(model)
     assert done.exit_code == 5
@@ -303,3 +301,19 @@ def test_several_boards_at_once_and_one_of_them_gone(server: Sshd, model: Artifa
     table = profile(model, "--device", "gone")
     assert "failed" in table.stdout
     assert table.exit_code == 5
+
+
+def test_a_board_that_computes_something_else_is_not_timed(server: Sshd, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from edgecnn import formats
+    from edgecnn.contract import Golden
+
+    model = tiny_onnx.artifact(tmp_path / "tiny.onnx")
+    contract = model.required_contract()
+    golden = Golden("triangles-v1", tuple(float(i) for i in range(10)), 1e-4, "ort")
+    formats.get("onnx").embed(model.path, replace(contract, golden=golden))
+    done = profile(Artifact.load(model.path), "--json")
+    assert done.exit_code == 4
+    assert "computes something else" in done.stderr
+    assert "latency_ms" not in done.stdout

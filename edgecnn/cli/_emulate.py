@@ -1,6 +1,7 @@
 """``edgecnn device emulate``: a board as an SSH server, without the board."""
 
 import signal
+from pathlib import Path
 
 import click
 
@@ -18,18 +19,23 @@ from edgecnn.cli._output import common_options, print_json
     metavar="PORT",
     help="Where it listens, on 127.0.0.1 alone.",
 )
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False, resolve_path=True),
+    help="Where its files and its key lie, kept from run to run; by default in the cache.",
+)
 @common_options
-def command(board: str, port: int, as_json: bool) -> None:
+def command(board: str, port: int, folder: Path | None, as_json: bool) -> None:
     """Run BOARD as an SSH server on this machine, until Ctrl-C: a real aarch64 system under QEMU.
 
-    Its results are those of the board; its times mean nothing. It needs root, and stays with its
-    files where it is started again; the key that it takes is new each time.
+    Its results are those of the board; its times mean nothing. It needs root, and is no sandbox.
+    What is installed there stays; the key that it takes is new each time.
     """
     from edgecnn.remote.sshd import EmulatedBoard
 
     # A service manager's stop ends it as Ctrl-C does: through the `with` block.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with EmulatedBoard(board, port) as emulated:
+    with EmulatedBoard(board, port, folder) as emulated:
         told = {
             "address": emulated.address,
             "identity": str(emulated.identity_file),
@@ -48,7 +54,7 @@ def _print(board: str, told: dict[str, str]) -> None:
     for name, value in told.items():
         click.echo(f"{name:12} {value}")
     click.echo(
-        f"\nIn another terminal, as a user who may read the key:\n"
+        "\nIn another terminal:\n"
         f"  edgecnn device add {board}-emulated {told['address']} --identity {told['identity']} "
         f"--host-key {told['host_key']}\n"
         f"  ssh -F {told['ssh_config']} -p {told['address'].rpartition(':')[2]} 127.0.0.1\n"

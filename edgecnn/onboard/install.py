@@ -28,6 +28,7 @@ _RESERVE_BYTES = 20_000_000
 _TEMPORARY = ".site-"
 _WHEEL = re.compile(r"[A-Za-z0-9._]+(-[A-Za-z0-9._+!]+){4,5}\.whl")
 _LAST_LINES = 6
+_OFFLINE = "Where the board has no network, `--offline` sends the packages from the desk."
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _install(
     ]
     code, words = _run_pip(pip, arguments, work, offline=wheels is not None)
     if code:
-        raise _refusal(words, site.parent, needed)
+        refusal = _refusal(words, site.parent, needed)
+        raise refusal if wheels is not None else UnavailableError(f"{refusal}\n{_OFFLINE}")
     result = _describe(made)
     (made / MANIFEST).write_text(json.dumps(asdict(result), indent=2))
     _swap(made, site, temporary / "old")

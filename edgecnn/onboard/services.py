@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgecnn import serving
-from edgecnn.errors import UnavailableError, UsageError
+from edgecnn.errors import EdgecnnError, UnavailableError, UsageError
 from edgecnn.onboard.children import Serve
 
 
@@ -27,10 +27,16 @@ def _measure(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
         from edgecnn import worker
     except ModuleNotFoundError as error:
         reason = f"{error.name} is not installed on the board. Run: edgecnn device setup NAME"
-        problem = {"error": {"kind": UnavailableError.__name__, "message": reason}}
-        answers.write(json.dumps(problem).encode() + b"\n")
+        _refuse(answers, UnavailableError(reason))
+        return
+    except MemoryError:
+        _refuse(answers, serving.no_memory())
         return
     serving.serve(worker.Worker(), requests, answers)
+
+
+def _refuse(answers: BinaryIO, error: EdgecnnError) -> None:
+    answers.write(json.dumps(serving.refusal(error)).encode() + b"\n")
 
 
 def _install(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:

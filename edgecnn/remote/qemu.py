@@ -11,9 +11,11 @@ import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgecnn import boards
 from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError
+from edgecnn.onboard.runner import EMULATED_VARIABLE
 from edgecnn.remote import sysroot
 
 _PASSED_ON = re.compile(r"(https?|no|all)_proxy|pip_.+|ssl_cert_(file|dir)", re.IGNORECASE)
@@ -29,11 +31,12 @@ _CRASHES = {
 class Emulated:
     """An emulated board as a way to a Python (:class:`edgecnn.remote.link.Transport`).
 
-    ``board_name`` is one of :func:`edgecnn.boards.names`. What is installed there stays in
-    ``home``, beside the system in the cache.
+    ``board_name`` is one of :func:`edgecnn.boards.names`. ``folder`` is the home of edgecnn on the
+    board, where what is installed stays; None: a folder beside the system in the cache.
     """
 
     board_name: str
+    folder: Path | None = None
 
     @property
     def where(self) -> str:
@@ -43,7 +46,7 @@ class Emulated:
     @property
     def home(self) -> str:
         """``EDGECNN_BOARD_HOME`` on the emulated board."""
-        return str(sysroot.board_folder(self.board_name) / "home")
+        return str(self.folder or sysroot.board_folder(self.board_name) / "home")
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return the command that runs ``python3 *arguments`` there.
@@ -70,6 +73,9 @@ class Emulated:
         return passed_on | {
             "EDGECNN_BOARD_HOME": self.home,
             "EDGECNN_BOARD_LOCK": f"{self.home}.lock",
+            # Tells the board's side that time means nothing, here as over an emulated SSH.
+            "EDGECNN_EMULATED": self.board_name,
+            EMULATED_VARIABLE: "1",
             "HOME": self.home,
             "LANG": "C.UTF-8",
             # A thread per core, each spinning under emulation, takes minutes for a small product.
@@ -93,7 +99,7 @@ class Emulated:
             )
         return UnavailableError(
             f"{self.where}: its Python ended with exit code {code}.{_last_words(stderr)}\n"
-            f"Deleting {sysroot.cache()} makes the emulated boards anew."
+            f"Where its system is damaged: delete {sysroot.cache()}, and it is made anew."
         )
 
 

@@ -3,9 +3,11 @@
 It runs in namespaces of its own (mounts, processes, host name), so that nothing is mounted where
 the desk could see it, and all of it is gone with its first process, however that ends. It listens
 on 127.0.0.1 and takes one freshly made key. It needs root: for the mounts, for chroot, and because
-sshd changes users.
+sshd changes users. It is no sandbox: who logs in is root on the desk's kernel.
 """
 
+import contextlib
+import fcntl
 import os
 import select
 import shutil
@@ -19,28 +21,22 @@ from typing import IO, Self
 
 from edgecnn import boards
 from edgecnn.errors import UnavailableError, UsageError
-from edgecnn.remote import sysroot
+from edgecnn.remote import binfmt, sysroot
 
 HOST = "127.0.0.1"
 USER = "root"
 START_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 10.0
-_BINFMT = Path("/proc/sys/fs/binfmt_misc")
-_ENTRY = _BINFMT / "qemu-aarch64"
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
 _OWN_FOLDERS = ("dev", "proc", "root", "run/lock", "run/sshd", "tmp", "var/empty")
-
-# How the kernel knows an aarch64 program: the head of its ELF header, from QEMU's
-# scripts/qemu-binfmt-conf.sh. F: the interpreter is opened now, so that it works inside a chroot.
-_MAGIC = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + r"\x02\x00\xb7\x00"
-_MASK = r"\xff" * 7 + r"\x00" + r"\xff" * 8 + r"\xfe\xff\xff\xff"
 
 # $1: the board's root; $2: the shared system; $3: its name; $4: for binfmt_misc, or nothing.
 _START = r"""
 echo "$3" >/proc/sys/kernel/hostname
 if [ -n "$4" ]; then
-  mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-  [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || printf '%s' "$4" >/proc/sys/fs/binfmt_misc/register
+  cd /proc/sys/fs
+  mount -t binfmt_misc binfmt_misc binfmt_misc
+  [ -e binfmt_misc/qemu-aarch64 ] || printf '%s' "$4" >binfmt_misc/register
 fi
 mount --bind "$2/usr" "$1/usr"
 mount -o remount,bind,ro "$1/usr"
@@ -68,10 +64,11 @@ class EmulatedBoard:
     """
 
     def __init__(self, board_name: str, port: int = 0, folder: Path | None = None) -> None:
-        """Prepare the board; :meth:`start` or a ``with`` block starts it.
+        """Describe the board; :meth:`start` or a ``with`` block starts it.
 
         ``port`` 0 takes a free one. ``folder`` keeps the board's own files from run to run (its
-        host key, and what is installed there); without, they lie in the cache.
+        host key, and what is installed there); without, they lie in the cache. Nobody but root
+        should be able to write to it. Under ``sudo`` the key belongs to the user who called it.
 
         Raises:
             UsageError: no such board.
@@ -99,7 +96,7 @@ class EmulatedBoard:
         system = sysroot.system()
         for program in ("unshare", "setpriv", "ssh-keygen"):
             sysroot.tool(program)
-        registration = _registration()
+        registration = binfmt.registration()
         self._lock = _claim(self.folder)
         try:
             self._make_root(system)
@@ -116,7 +113,9 @@ class EmulatedBoard:
         """End the server and everything that runs on the board."""
         process, self._process = self._process, None
         if process is not None:
-            os.kill(_first_process(process.pid), signal.SIGKILL)
+            # Suppressed: it has ended by itself.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(_first_process(process.pid), signal.SIGKILL)
             process.wait(_END_TIMEOUT_S)
         if self._lock is not None:
             self._lock.close()
@@ -154,6 +153,9 @@ class EmulatedBoard:
         for name in ("usr", "board", *_OWN_FOLDERS):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / "tmp").chmod(0o1777)
+        with contextlib.suppress(FileNotFoundError):
+            # A desk without this file has no names to look up, and neither has its board.
+            shutil.copyfile("/etc/resolv.conf", self.root / "etc" / "resolv.conf")
         for name in ("bin", "lib", "sbin"):
             if not (self.root / name).is_symlink():
                 (self.root / name).symlink_to(f"usr/{name}")
@@ -175,6 +177,7 @@ class EmulatedBoard:
     def _make_keys(self) -> None:
         self.identity_file.unlink(missing_ok=True)
         _keygen(self.identity_file)
+        os.chown(self.identity_file, int(os.environ.get("SUDO_UID") or 0), -1)
         authorized = self.root / "etc" / "ssh" / "authorized_keys"
         authorized.write_bytes(self.identity_file.with_suffix(".pub").read_bytes())
         host_key = self.root / _HOST_KEY
@@ -199,7 +202,12 @@ class EmulatedBoard:
         )
 
     def _variables(self) -> dict[str, str]:
-        return {"QEMU_CPU": self._board.qemu_cpu, "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8"}
+        return {
+            "EDGECNN_EMULATED": self.board_name,
+            "LANG": "C.UTF-8",
+            "OPENBLAS_NUM_THREADS": "1",
+            "QEMU_CPU": self._board.qemu_cpu,
+        }
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -237,7 +245,7 @@ def why_not() -> str | None:
         _require_root()
         for program in (sysroot.QEMU, "mmdebstrap", "unshare", "setpriv", "ssh-keygen"):
             sysroot.tool(program)
-        _registration()
+        binfmt.registration()
     except UnavailableError as error:
         return str(error)
     return None
@@ -251,29 +259,8 @@ def _require_root() -> None:
         )
 
 
-def _registration() -> str:
-    """Return what makes the kernel run aarch64 programs, empty where it does already.
-
-    It is written to a binfmt_misc that is mounted for the board alone: the desk shows nothing of
-    it, and since Linux 5.17 the kernel forgets it with the last mount.
-
-    Raises:
-        UnavailableError: the desk has a binfmt_misc of its own, which is not ours to change.
-    """
-    if _ENTRY.exists() and _ENTRY.read_text().startswith("enabled"):
-        return ""
-    if (_BINFMT / "status").exists():
-        raise UnavailableError(
-            "the kernel does not run aarch64 programs; `sudo apt install binfmt-support` and "
-            "`sudo update-binfmts --enable qemu-aarch64` make it."
-        )
-    return f":qemu-aarch64:M::{_MAGIC}:{_MASK}:{sysroot.tool(sysroot.QEMU)}:F"
-
-
 def _claim(folder: Path) -> IO[str]:
-    import fcntl
-
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     file = (folder / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -283,9 +270,7 @@ def _claim(folder: Path) -> IO[str]:
     return file
 
 
-def _spawn(
-    arguments: list[str], log: Path, variables: dict[str, str]
-) -> "subprocess.Popen[bytes]":
+def _spawn(arguments: list[str], log: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
     command = [
         # However this process ends, the board ends too.
         *("setpriv", "--pdeathsig", "KILL"),

@@ -136,15 +136,11 @@ def write_files(root: Path, files: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file while the block runs; the kernel frees it however the process ends.
-
-    Raises:
-        BlockingIOError: another process has it, and ``wait`` is not set.
-    """
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; the kernel frees it however the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -1,0 +1,482 @@
+"""Emulated boards: the system, a Python of theirs, the packages on it, and one that SSH reaches.
+
+The system is made once per user, in the cache. Where QEMU or mmdebstrap is absent, or the system
+cannot be made, the tests that need it are skipped with the reason.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+from edgecnn import boards
+from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError, UsageError
+from edgecnn.remote import binfmt, sshd, sysroot, wheels
+from edgecnn.remote.qemu import Emulated
+from edgecnn.remote.setup import cache_folder
+from edgecnn.remote.sshd import EmulatedBoard
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = wheels.WheelTarget("aarch64", "3.11", (2, 36))
+
+# Bits of AT_HWCAP and AT_HWCAP2 (Linux arch/arm64/include/uapi/asm/hwcap.h).
+HWCAP = {"fp": 0, "asimd": 1, "crc32": 7, "atomics": 8, "fphp": 9, "asimdhp": 10, "asimddp": 20}
+HWCAP2 = {"i8mm": 13, "bf16": 14}
+
+
+@pytest.fixture(scope="session")
+def system() -> Path:
+    """The arm64 system."""
+    try:
+        sysroot.tool(sysroot.QEMU)
+        return sysroot.system()
+    except UnavailableError as error:
+        pytest.skip(f"no emulated boards here: {error}")
+
+
+def run(board: str, script: str, home: Path, *arguments: str) -> str:
+    """Run a script with the board's Python, and return what it prints."""
+    transport = Emulated(board, home)
+    result = subprocess.run(
+        transport.command(["-I", "-c", script, *arguments]),
+        env=transport.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, transport.explain(result.returncode, result.stderr)
+    return result.stdout
+
+
+# --- the system in the cache
+
+
+def fake_tools(folder: Path, mmdebstrap: str) -> str:
+    """Write a QEMU and an mmdebstrap, and return a PATH where they come first."""
+    folder.mkdir()
+    for name, script in ((sysroot.QEMU, "exit 0"), ("mmdebstrap", mmdebstrap)):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_without_qemu_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnavailableError, match="apt install qemu-user-static mmdebstrap"):
+        Emulated("rpi4").command([])
+
+
+def test_a_system_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = 'for last; do [ -d "$last" ] && touch "$last/half"; done; echo no route >&2; exit 7'
+    monkeypatch.setenv("PATH", fake_tools(tmp_path / "bin", failing))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UnavailableError, match=r"(?s)exit code 7.*no route"):
+        sysroot.system()
+    assert [path.name for path in sysroot.cache().iterdir()] == ["system.lock"]
+
+
+def test_a_system_is_made_once_by_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making = f"echo made >>{tmp_path}/log; sleep 0.5"
+    monkeypatch.setenv("PATH", fake_tools(tmp_path / "bin", making))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    script += "from edgecnn.remote import sysroot; print(sysroot.system())"
+    together = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    found = {process.communicate()[0] for process in together}
+    assert found == {f"{sysroot.cache() / 'system'}\n".encode()}
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_the_desks_mirrors_are_used_for_the_same_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_ = tmp_path / "bin"
+    monkeypatch.setenv("PATH", fake_tools(bin_, "exit 0"))
+    lines = (
+        "Debian deb http://mirror.test/debian bookworm main\n"
+        "Debian deb http://mirror.test/debian bookworm contrib\n"
+        "Debian deb http://mirror.test/debian-security bookworm-security main\n"
+        "Other deb http://other.test/apt bookworm main\n"
+    )
+    (bin_ / "apt-get").write_text(f"#!/bin/sh\nprintf '{lines}'\n")
+    (bin_ / "apt-get").chmod(0o755)
+    assert sysroot._desk_mirrors() == [
+        "deb http://mirror.test/debian bookworm main",
+        "deb http://mirror.test/debian-security bookworm-security main",
+    ]
+    (bin_ / "apt-get").write_text("#!/bin/sh\necho Debian deb http://mirror.test sid main\n")
+    assert sysroot._desk_mirrors() == []
+
+
+# --- a board's own files
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_a_board_shows_its_own_processors(name: str) -> None:
+    board = boards.get(name)
+    files = sysroot.board_files(board)
+    blocks = files["proc/cpuinfo"].strip().split("\n\n")
+    assert len(blocks) == board.cores
+    parts = [f"CPU part\t: 0x{cluster.part:03x}" for cluster in board.clusters
+             for _ in range(cluster.count)]  # fmt: skip
+    assert all(part in block for part, block in zip(parts, blocks, strict=True))
+    assert files["sys/devices/system/cpu/present"] == f"0-{board.cores - 1}\n"
+    assert files["proc/device-tree/model"].startswith("".join(board.models[:1]))
+
+
+def test_a_changed_description_makes_another_view(system: Path) -> None:
+    first = sysroot.view(boards.get("rpi4"), "rpi4")
+    assert first == sysroot.view(boards.get("rpi4"), "rpi4")
+    assert first != sysroot.view(boards.get("rpi5"), "rpi5")
+    assert (first / "usr").resolve() == system / "usr"
+
+
+def test_nothing_of_the_desks_environment_reaches_the_board(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "OMP_NUM_THREADS", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "/desk")
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    found = Emulated("rpi4", tmp_path).environment()
+    assert "/desk" not in found.values()
+    assert found["https_proxy"] == "http://proxy.test:3128"
+    assert found["QEMU_CPU"] == "cortex-a72"
+    assert found["EDGECNN_BOARD_HOME"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (-signal.SIGILL, UnavailableError, "instructions that this board's processor lacks"),
+        (128 + signal.SIGSEGV, UnavailableError, "segmentation fault"),
+        (-signal.SIGKILL, ConnectionLostError, "SIGKILL"),
+        (1, UnavailableError, "exit code 1"),
+        (None, UnavailableError, "None"),
+    ],
+)
+def test_an_end_is_explained(code: int | None, kind: type[EdgecnnError], words: str) -> None:
+    error = Emulated("rpi4").explain(code, "first\n\nthe last words\n")
+    assert type(error) is kind
+    assert words in str(error)
+    assert "the last words" in str(error)
+
+
+def test_an_unknown_board_is_refused() -> None:
+    with pytest.raises(UsageError, match="rpi4"):
+        Emulated("nosuch").command([])
+
+
+# --- its Python
+
+
+@pytest.mark.slow
+def test_python_finds_itself_on_the_board(system: Path, tmp_path: Path) -> None:
+    script = """
+import json, os, platform
+from pathlib import Path
+print(json.dumps({
+    "machine": platform.machine(), "cores": os.cpu_count(),
+    "model": Path("/proc/device-tree/model").read_text(),
+    "part": Path("/proc/cpuinfo").read_text().count("0xd0b"),
+    "zones": os.listdir("/sys/class/thermal"),
+    "governor": Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text(),
+    "python": {name for name in os.environ if name.startswith("PYTHON")} == set(),
+}))
+"""
+    assert json.loads(run("rpi5", script, tmp_path)) == {
+        "machine": "aarch64",
+        "cores": 4,
+        "model": "Raspberry Pi 5 Model B\0",
+        "part": 4,
+        "zones": [],
+        "governor": "",
+        "python": True,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", boards.names())
+def test_qemu_executes_what_a_board_promises(name: str, system: Path, tmp_path: Path) -> None:
+    script = "import ctypes; f = ctypes.CDLL(None).getauxval; f.restype = ctypes.c_ulong;"
+    hwcap, hwcap2 = map(int, run(name, script + "print(f(16), f(26))", tmp_path).split())
+    for cluster in boards.get(name).clusters:
+        for feature in cluster.features:
+            assert feature not in HWCAP or hwcap >> HWCAP[feature] & 1, feature
+            assert feature not in HWCAP2 or hwcap2 >> HWCAP2[feature] & 1, feature
+
+
+@pytest.mark.slow
+def test_what_the_runner_needs_of_an_operating_system(system: Path, tmp_path: Path) -> None:
+    script = """
+import ctypes, fcntl, os, select, signal, socket, sys, time
+ours, theirs = socket.socketpair()
+memory = os.memfd_create("m")
+child = os.fork()
+if child == 0:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    os.write(memory, b"words")
+    theirs.send(b"ready")
+    time.sleep(60)
+    os._exit(0)
+assert select.select([ours], [], [], 10)[0] and ours.recv(9) == b"ready"
+os.kill(child, signal.SIGTERM)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+assert os.pread(memory, 9, 0) == b"words"
+first, second = open(sys.argv[1], "w"), open(sys.argv[1], "w")
+fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+try:
+    fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    sys.exit("locked twice")
+except BlockingIOError:
+    pass
+# A grandchild dies with its parent: the pipe that both hold ends long before its minute is over.
+read, write = os.pipe()
+parent = os.fork()
+if parent == 0:
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        os.write(write, b"x")
+        time.sleep(60)
+    time.sleep(1)
+    os._exit(0)
+os.close(write)
+assert os.read(read, 1) == b"x" and select.select([read], [], [], 20)[0] and not os.read(read, 1)
+print("all")
+"""
+    assert run("rpi4", script, tmp_path, str(tmp_path / "lock")) == "all\n"
+
+
+# --- the packages on it
+
+_INSTALL = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from edgecnn.onboard.install import Installer
+print(json.dumps(Installer(Path(sys.argv[2])).install(**json.loads(sys.argv[3]))))
+"""
+_RUN = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2] + "/site"]
+import numpy as np
+from edgecnn import runtimes
+from edgecnn.artifact import Artifact
+from edgecnn.device import LOCAL
+runtime, file, array, output = sys.argv[3:]
+session = runtimes.open_session(runtimes.get(runtime), Artifact.load(file), LOCAL, 1)
+np.save(output, session.run(np.load(array)))
+"""
+
+
+@pytest.fixture(scope="module")
+def board_home(system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home on the emulated board, with both runtimes installed from wheels."""
+    packages = wheels.packages_for(["litert", "ort"])
+    try:
+        found = wheels.fetch(packages, TARGET, cache_folder())
+    except UnavailableError as error:
+        pytest.skip(f"the board's packages cannot be had here: {error}")
+    home = tmp_path_factory.mktemp("board")
+    pip = next(str(path) for path in found if wheels.is_pip(path))
+    files = {path.name: str(path) for path in found if not wheels.is_pip(path)}
+    request = {"packages": list(packages), "pip": pip, "wheels": files}
+    site = json.loads(run("rpi4", _INSTALL, home, str(ROOT), str(home), json.dumps(request)))
+    assert site["machine"] == "aarch64"
+    assert {"ai-edge-litert", "onnxruntime", "opencv-python-headless"} <= set(site["packages"])
+    assert not {"torch", "onnx"} & set(site["packages"])
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["rpi4", "rpi5"])
+@pytest.mark.parametrize(("format_name", "runtime"), [("tflite", "litert"), ("onnx", "ort")])
+def test_a_board_computes_what_the_desk_computes(
+    board: str, format_name: str, runtime: str, board_home: Path, tmp_path: Path
+) -> None:
+    made = tiny.artifact(tmp_path, format_name)
+    array = tiny.arranged(tiny.image(), made)
+    np.save(tmp_path / "in.npy", array)
+    files = [str(made.path), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    run(board, _RUN, board_home, str(ROOT), str(board_home), runtime, *files)
+    there, here = np.load(tmp_path / "out.npy"), tiny.logits(runtime, made, array)
+    np.testing.assert_allclose(there, here, atol=tiny.FLOAT_ATOL)
+
+
+# --- over SSH
+
+
+@pytest.fixture(scope="module")
+def over_ssh(system: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedBoard]:
+    """A board that SSH reaches."""
+    if reason := sshd.why_not():
+        pytest.skip(reason)
+    with EmulatedBoard("rpi4", folder=tmp_path_factory.mktemp("ssh")) as board:
+        yield board
+
+
+def login(board: EmulatedBoard, command: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command on the board."""
+    return subprocess.run(
+        ["ssh", "-F", str(board.ssh_config), "-o", "BatchMode=yes", "-p", str(board.port),
+         "-o", "StrictHostKeyChecking=yes", *options, sshd.HOST, command],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_login_meets_the_board(over_ssh: EmulatedBoard) -> None:
+    script = """python3 -c '
+import os, platform, subprocess, sys
+own = subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True)
+print(platform.machine(), platform.node(), os.cpu_count(), own.stdout.strip())
+print(open("/proc/cpuinfo").read().count("0xd08"), os.environ["QEMU_CPU"])
+'"""
+    found = login(over_ssh, script)
+    assert found.stdout == "aarch64 rpi4 4 42\n4 cortex-a72\n", found.stderr
+
+
+@pytest.mark.slow
+def test_only_its_own_key_opens_it(over_ssh: EmulatedBoard, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    config = over_ssh.ssh_config.read_text().replace(str(over_ssh.identity_file), str(other))
+    (tmp_path / "config").write_text(config)
+    refused = login(over_ssh, "true", "-F", str(tmp_path / "config"))
+    assert refused.returncode == 255
+    assert "Permission denied (publickey)" in refused.stderr
+    assert over_ssh.identity_file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_it_listens_on_the_loopback_address_alone(over_ssh: EmulatedBoard) -> None:
+    listening = [
+        line.split()[1]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and line.split()[1].endswith(f":{over_ssh.port:04X}")
+    ]
+    assert listening == [f"0100007F:{over_ssh.port:04X}"]
+
+
+@pytest.mark.slow
+def test_the_desk_sees_nothing_of_it(over_ssh: EmulatedBoard) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    assert str(over_ssh.folder) not in mounts
+    assert socket.gethostname() != "rpi4" or os.uname().machine == "aarch64"
+    assert list((over_ssh.root / "dev").iterdir()) == []
+    assert list((over_ssh.root / "proc").iterdir()) == []
+    refused = login(over_ssh, "echo x >/usr/bin/python3")
+    assert refused.returncode != 0, "the system is shared, and not to be written to"
+
+
+@pytest.mark.slow
+def test_the_same_board_cannot_run_twice(over_ssh: EmulatedBoard) -> None:
+    with (
+        pytest.raises(UsageError, match="runs already"),
+        EmulatedBoard("rpi4", folder=over_ssh.folder),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_nothing_outlives_it_and_its_host_key_stays(over_ssh: EmulatedBoard) -> None:
+    folder = over_ssh.folder.with_name("again")
+    with EmulatedBoard("rpi5", folder=folder) as board:
+        login(board, "nohup sleep 86399 >/dev/null 2>&1 </dev/null &")
+        key = board.fingerprint
+        assert processes("sleep\00086399")
+        with pytest.raises(UnavailableError, match="did not start"):
+            # Its port is taken.
+            EmulatedBoard("rpi5", board.port, folder.with_name("third")).start()
+    assert not processes("sleep\00086399")
+    assert not sshd._greets(board.port)
+    with EmulatedBoard("rpi5", folder=folder) as board:
+        assert board.fingerprint == key
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_the_command_tells_how_to_log_in_and_ends_cleanly(
+    system: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    if reason := sshd.why_not():
+        pytest.skip(reason)
+    port = sshd._free_port()
+    options = ["--ssh", str(port), "--folder", str(tmp_path), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgecnn", "device", "emulate", "rpi4", *options],
+        stdout=subprocess.PIPE,
+    )
+    told = _document(process)
+    assert told["address"] == f"ssh://root@127.0.0.1:{port}"
+    assert told["host_key"].startswith("SHA256:")
+    assert Path(told["identity"]).is_file()
+    assert sshd._greets(port)
+    process.send_signal(number)
+    assert process.wait(20) == code
+    deadline = time.monotonic() + 10
+    while sshd._greets(port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes(str(tmp_path))
+
+
+def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UnavailableError, match="sudo"), EmulatedBoard("rpi4", folder=tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_kernels_registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", fake_tools(tmp_path / "bin", "exit 0"))
+    nothing = tmp_path / "binfmt"
+    nothing.mkdir()
+    line = binfmt.registration(nothing)
+    _, name, kind, offset, magic, mask, program, flags = line.split(":")
+    assert (name, kind, offset, flags) == ("qemu-aarch64", "M", "", "F")
+    assert program == str(tmp_path / "bin" / sysroot.QEMU)
+    assert magic.count(r"\x") + len("ELF") == mask.count(r"\x") == 20
+    (nothing / "status").write_text("enabled\n")
+    with pytest.raises(UnavailableError, match="update-binfmts --enable qemu-aarch64"):
+        binfmt.registration(nothing)
+    (nothing / "qemu-aarch64").write_text("enabled\ninterpreter /usr/bin/qemu\n")
+    assert binfmt.registration(nothing) == ""
+
+
+def processes(words: str) -> list[int]:
+    """Return the processes whose command line has ``words`` (arguments end with NUL)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if words.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def _document(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    """Read a JSON document from a process that goes on."""
+    text = b""
+    for line in process.stdout or ():
+        text += line
+        if line == b"}\n":
+            break
+    document: dict[str, Any] = json.loads(text)
+    return document
