@@ -40,7 +40,8 @@ class Evaluation:
     Wilson's interval (JASA 22, 1927). ``drop`` is the reference's top-1 minus this file's on the
     same images; its interval is Agresti and Min's for paired proportions (Statistics in Medicine
     24, 2005). ``lost`` images only the reference has right, ``gained`` ones only this file.
-    ``calibration_left_out`` counts images that had calibrated one of the files.
+    ``calibration_left_out`` counts images that had calibrated one of the files. ``stopped`` says
+    why not all images were used (the board went away); no verdict is given then.
     """
 
     artifact: str
@@ -64,6 +65,7 @@ class Evaluation:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    stopped: str | None = None
     passed: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def judge(result: Evaluation, gate: Gate) -> Evaluation:
     Raises:
         UsageError: the images have no classes, so that accuracy cannot be told.
     """
-    if gate == Gate():
+    if gate == Gate() or result.stopped is not None:
         return result
     if result.top1 is None:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgecnn import devices
@@ -10,7 +11,7 @@ from edgecnn.artifact import Artifact
 from edgecnn.classify import DECODERS, Best
 from edgecnn.device import LOCAL, Device
 from edgecnn.environment import Environment, int8_saturates
-from edgecnn.errors import DataError, UsageError
+from edgecnn.errors import DataError, UnavailableError, UsageError
 from edgecnn.host import Host
 from edgecnn.hosted import Hosted
 from edgecnn.images import (
@@ -78,10 +79,10 @@ def evaluate(
         if reference is not None:
             here = stack.enter_context(devices.connect(LOCAL))
             classifiers.append(_opened(stack, here, reference, None, LOCAL, threads))
-        predictions, unreadable = _predict(images, classifiers, decoders, progress or _silent)
-        skipped = (*classless, *unreadable)
         name = classifiers[0].opened["runtime"]
         environment = Environment.from_dict(classifiers[0].ask("environment", BATCH_TIMEOUT_S))
+        found = _predict(images, classifiers, decoders, progress or _silent)
+        predictions, skipped = found.predictions, (*classless, *found.skipped)
     if not predictions:
         raise DataError(
             f"{data}: none of {len(images)} images can be used, e.g. {skipped[0].reason}"
@@ -97,6 +98,7 @@ def evaluate(
         reference=None if reference is None else str(reference.path),
         calibration_left_out=len(calibration),
         skipped=skipped,
+        stopped=found.stopped,
         warnings=tuple(_warnings(artifact, name, environment, listing, calibration)),
         **accuracy(predictions),
         **(comparison(predictions) if reference is not None else {}),
@@ -191,17 +193,33 @@ def _with_classes(
     return in_class, tuple(Skipped(str(path), "lies beside the class folders") for path in beside)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What is known of the images; ``stopped`` says why it is not all of them."""
+
+    predictions: list[Prediction]
+    skipped: list[Skipped]
+    stopped: str | None = None
+
+
 def _predict(
     images: Sequence[LabelledImage],
     classifiers: Sequence[Hosted],
     decoders: int,
     progress: Progress,
-) -> tuple[list[Prediction], tuple[Skipped, ...]]:
-    predictions, skipped = [], []
+) -> _Found:
+    """Classify batch by batch; where a board goes away for good, what came until then counts."""
+    predictions: list[Prediction] = []
+    skipped: list[Skipped] = []
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         progress("evaluating", start, len(images))
-        found = [_classified(classifier, batch, decoders) for classifier in classifiers]
+        try:
+            found = [_classified(classifier, batch, decoders) for classifier in classifiers]
+        except UnavailableError as error:
+            if not predictions:
+                raise
+            return _Found(predictions, skipped, f"stopped after {start} of {len(images)}: {error}")
         for image, *results in zip(batch, *found, strict=True):
             problem = next((result for result in results if isinstance(result, str)), None)
             if problem is not None:
@@ -210,14 +228,14 @@ def _predict(
             best = [result for result in results if not isinstance(result, str)]
             predictions.append(Prediction(image.class_index, best[0], (*best[1:], None)[0]))
     progress("evaluating", len(images), len(images))
-    return predictions, tuple(skipped)
+    return _Found(predictions, skipped)
 
 
 def _classified(
     classifier: Hosted, images: Sequence[LabelledImage], decoders: int
 ) -> list[Best | str]:
     """Return the best classes of each photograph, or why it cannot be used."""
-    paths = [classifier.staged(image.path) for image in images]
+    paths = classifier.staged_all([image.path for image in images])
     found = classifier.ask("classify", BATCH_TIMEOUT_S, paths=paths, decoders=decoders)["best"]
     return [
         one.replace(path, str(image.path)) if isinstance(one, str) else tuple(one)

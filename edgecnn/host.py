@@ -4,7 +4,7 @@ A host starts measuring processes and makes files visible to them. What can go w
 a board is the host's to mend; the measurement only asks it to :meth:`Host.recover`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -80,6 +80,9 @@ class Host(Protocol):
             ConnectionLostError: the way to the board is gone.
             UnavailableError: the board has no space for it.
         """
+
+    def stage_all(self, paths: Sequence[Path]) -> list[str]:
+        """Make several files visible; see :meth:`stage`."""
 
     def recover(self) -> None:
         """Reconnect after a :class:`~edgecnn.errors.ConnectionLostError`.

@@ -1,6 +1,6 @@
 """An artifact opened in a process of a host, and opened again where the way there broke."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +81,11 @@ class Hosted:
 
     def staged(self, path: Path) -> str:
         """Make a file visible to the process, and return its path there."""
-        return self._recovering(lambda: self.host.stage(path))
+        return self.staged_all([path])[0]
+
+    def staged_all(self, paths: Sequence[Path]) -> list[str]:
+        """Make several files visible to the process, and return their paths there."""
+        return self._recovering(lambda: self.host.stage_all(paths))
 
     def direct(self, op: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         """Make a request of the process that is open; for ``prepare``."""

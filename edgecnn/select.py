@@ -395,6 +395,8 @@ def _evaluated(
         exclude=left_out,
         progress=lambda what, done, total: report(f"{what} {artifact.path.name}", done, total),
     )
+    if result.stopped is not None:
+        raise UnavailableError(f"accuracy of {artifact.path.name}: {result.stopped}")
     result.save(path)
     return result
 

@@ -317,3 +317,49 @@ def test_a_board_that_computes_something_else_is_not_timed(server: Sshd, tmp_pat
     assert done.exit_code == 4
     assert "computes something else" in done.stderr
     assert "latency_ms" not in done.stdout
+
+
+def test_an_evaluation_keeps_what_a_lost_board_sent(
+    server: Sshd, model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+    import numpy as np
+
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for index in range(30):
+        noise = np.random.default_rng(index).integers(0, 255, (40, 50, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{index}.png"), noise)
+
+    def unplug(what: str, done: int, total: int) -> None:
+        if done == 25:
+            server.stop()
+
+    with RemoteHost(server.ssh(), patience_s=1.0) as host:
+        found = evaluate(model, folder, host=host, progress=unplug)
+    assert found.images == 25
+    assert "stopped after 25 of 30" in (found.stopped or "")
+
+
+def test_a_cache_makes_room_for_newer_files(server: Sshd, tmp_path: Path) -> None:
+    from edgecnn.onboard.store import KEPT, Store
+
+    store = Store(tmp_path / "store", limit_bytes=1000)
+    import base64
+    import hashlib
+
+    keys = []
+    for index in range(KEPT + 40):
+        data = b"%08d" % index
+        keys.append(f"{hashlib.sha256(data).hexdigest()}.bin")
+        store.put(keys[-1], len(data), 0, base64.b64encode(data).decode())
+        os.utime(store.path(keys[-1]), (index, index))
+    assert len(list((tmp_path / "store").iterdir())) == KEPT + 40
+    fresh = Store(tmp_path / "store", limit_bytes=500)
+    data = b"the newest"
+    fresh.put(
+        f"{hashlib.sha256(data).hexdigest()}.bin", len(data), 0, base64.b64encode(data).decode()
+    )
+    left = [key for key in keys if store.path(key).exists()]
+    assert left == keys[-len(left) :]
+    assert 8 * len(left) + len(data) <= 500

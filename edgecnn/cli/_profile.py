@@ -9,9 +9,13 @@ import click
 from edgecnn.cli._output import console, print_table
 
 if TYPE_CHECKING:
+    from edgecnn.environment import Environment
     from edgecnn.fleet import Outcome
-    from edgecnn.profile import LayerTime, Profile
+    from edgecnn.profile import LayerTime, Profile, Sustained
     from edgecnn.rehearsal import Rehearsal
+
+
+TRACE_ROWS = 10
 
 
 def document(outcomes: "Sequence[Outcome]") -> dict[str, Any]:
@@ -149,6 +153,7 @@ def _print_profile(profile: "Profile") -> None:
         out.print(f"  [red]void[/red]       {profile.void}")
     for note in profile.notes:
         out.print(f"  [yellow]note[/yellow]       {note}")
+    _print_trace(profile.sustained)
     _print_layers(profile.layers)
 
 
@@ -156,6 +161,7 @@ def _facts(profile: "Profile") -> Iterator[tuple[str, str]]:
     """Yield the lines of a report, those that there is something to say in."""
     environment, latency = profile.environment, profile.latency
     yield "CPU", " ".join(filter(None, (environment.model, environment.cpu_model)))
+    yield from _state(environment)
     yield (
         "latency",
         (
@@ -173,6 +179,26 @@ def _facts(profile: "Profile") -> Iterator[tuple[str, str]]:
     if profile.post_ms is not None:
         yield "after", f"{profile.post_ms:.3f} ms for the five best classes"
     yield from _costs(profile)
+
+
+def _state(environment: "Environment") -> Iterator[tuple[str, str]]:
+    """Yield what the machine tells of its clock, heat and limits, before and after."""
+    from edgecnn.machine.clusters import spell
+
+    before, after = environment.before, environment.after
+    parts = []
+    if environment.pinned:
+        parts.append(f"processors {spell(environment.pinned)}")
+    if environment.governor:
+        parts.append(f"governor {environment.governor}")
+    if before.clock_mhz is not None and after.clock_mhz is not None:
+        parts.append(f"{before.clock_mhz:.0f} to {after.clock_mhz:.0f} MHz")
+    if before.temperature_c is not None and after.temperature_c is not None:
+        parts.append(f"{before.temperature_c:.0f} to {after.temperature_c:.0f} °C")
+    if after.throttled is not None:
+        parts.append(f"throttle bits 0x{after.throttled:x}")
+    if parts:
+        yield "state", ", ".join(parts)
 
 
 def _costs(profile: "Profile") -> Iterator[tuple[str, str]]:
@@ -214,6 +240,26 @@ def _costs(profile: "Profile") -> Iterator[tuple[str, str]]:
                 f"({sustained.slowdown:.2f} times)"
             ),
         )
+
+
+def _print_trace(sustained: "Sustained | None") -> None:
+    """Print about ten points of a sustained run; the JSON document holds all."""
+    if sustained is None:
+        return
+    step = -(-len(sustained.trace) // TRACE_ROWS)
+    print_table(
+        ["after (s)", "p50 (ms)", "clock (MHz)", "heat (°C)", "throttle bits"],
+        [
+            [
+                f"{point.at_s:.0f}",
+                f"{point.p50_ms:.2f}",
+                "-" if point.clock_mhz is None else f"{point.clock_mhz:.0f}",
+                "-" if point.temperature_c is None else f"{point.temperature_c:.0f}",
+                "-" if point.throttled is None else f"0x{point.throttled:x}",
+            ]
+            for point in sustained.trace[step - 1 :: step]
+        ],
+    )
 
 
 def _print_layers(layers: "Sequence[LayerTime]") -> None:

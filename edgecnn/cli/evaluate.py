@@ -121,7 +121,9 @@ def _print(result: "Evaluation") -> None:
 
 
 def _judge(result: "Evaluation") -> None:
-    from edgecnn.errors import VerdictError
+    from edgecnn.errors import UnavailableError, VerdictError
 
+    if result.stopped is not None:
+        raise UnavailableError(f"the evaluation is incomplete: {result.stopped}")
     if result.passed is False:
         raise VerdictError("; ".join(result.failures) + ".")

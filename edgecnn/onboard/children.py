@@ -55,7 +55,7 @@ class Child:
         return complete
 
     def end(self, grace_s: float = 0.0) -> str:
-        """Kill the child unless it ends within ``grace_s`` seconds; say how, with its last words."""
+        """Kill the child unless it ends within ``grace_s`` seconds; say how it ended."""
         deadline = time.monotonic() + grace_s
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         while not pid and time.monotonic() < deadline:

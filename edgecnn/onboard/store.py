@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,19 +16,20 @@ LIMIT_VARIABLE = "EDGECNN_BOARD_CACHE_BYTES"
 _KEY = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]{1,8})?")
 _PARTIAL = ".partial"
 _READ_BYTES = 1 << 20
+KEPT = 64
 
 
 class Store:
     """A folder of files named ``SHA256.suffix``.
 
-    The least recently used ones are removed when space is needed, never those that the current
-    session has used.
+    The least recently used ones are removed when space is needed, never the last 64 that this
+    session has asked for: what it is working on.
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes or int(os.environ.get(LIMIT_VARIABLE) or LIMIT_BYTES)
-        self._in_use: set[str] = set()
+        self._in_use: deque[str] = deque(maxlen=KEPT)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Return those of ``keys`` that have to be sent."""
@@ -79,14 +81,14 @@ class Store:
             partial.unlink()
             raise UnavailableError("a file arrived damaged on the board; run the command again.")
         partial.rename(self.path(key))
-        self._in_use.add(key)
+        self._in_use.append(key)
 
     def _touch(self, key: str) -> bool:
         path = self.path(key)
         if not path.is_file():
             return False
         os.utime(path)
-        self._in_use.add(key)
+        self._in_use.append(key)
         return True
 
     def _make_room(self, key: str, size: int) -> None:

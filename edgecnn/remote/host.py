@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +52,7 @@ class RemoteHost:
         self.reconnections = 0
         self._transport, self._patience_s, self._say = transport, patience_s, say or _silent
         self._what, self._token = what, secrets.token_hex(8)
-        self._paths: dict[str, tuple[str, Path]] = {}
+        self._names: dict[str, Path] = {}
         self._governor: str | None = None
         self._killed = False
         self._link = self._connect()
@@ -97,11 +97,11 @@ class RemoteHost:
 
     def stage(self, path: Path, sha256: str | None = None) -> str:
         """Send a file unless the board has it; see :class:`edgecnn.host.Host`."""
-        key = f"{sha256 or _sha256(path)}{path.suffix}"
-        if key not in self._paths:
-            self._send(path, key)
-            self._paths[key] = (f"{self.board['home']}/store/{key}", path)
-        return self._paths[key][0]
+        return self._stage([(f"{sha256 or _sha256(path)}{path.suffix}", path)])[0]
+
+    def stage_all(self, paths: Sequence[Path]) -> list[str]:
+        """Send those files that the board lacks; see :class:`edgecnn.host.Host`."""
+        return self._stage([(f"{_sha256(path)}{path.suffix}", path) for path in paths])
 
     def recover(self) -> None:
         """Reconnect where the connection is gone; see :class:`edgecnn.host.Host`."""
@@ -126,8 +126,6 @@ class RemoteHost:
                     ) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
-        # Another board may answer now, or the same one with an emptied cache.
-        self._paths.clear()
         if self._governor is not None:
             self.set_governor(self._governor)
 
@@ -168,13 +166,21 @@ class RemoteHost:
             raise
         return made
 
-    def _send(self, path: Path, key: str) -> None:
-        missing = self._link.request("missing", keys=[key])["missing"]
-        if key not in missing:
-            return
+    def _stage(self, keyed: Sequence[tuple[str, Path]]) -> list[str]:
+        received = self._link.request("missing", keys=[key for key, _ in keyed])["missing"]
+        for key, path in keyed:
+            if key in received:
+                self._send(path, key, received[key])
+            self._names[self._there(key)] = path
+        return [self._there(key) for key, _ in keyed]
+
+    def _there(self, key: str) -> str:
+        return f"{self.board['home']}/store/{key}"
+
+    def _send(self, path: Path, key: str, received: int) -> None:
         size = path.stat().st_size
         with path.open("rb") as file:
-            offset = missing[key] if missing[key] < size else 0
+            offset = received if received < size else 0
             file.seek(offset)
             while chunk := file.read(CHUNK_BYTES):
                 data = base64.b64encode(chunk).decode()
@@ -184,7 +190,7 @@ class RemoteHost:
 
     def _with_local_names(self, message: str) -> str:
         """Name files as the desk knows them, not as they are called in the board's store."""
-        for there, path in self._paths.values():
+        for there, path in self._names.items():
             message = message.replace(there, str(path))
         return message
 
