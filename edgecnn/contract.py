@@ -169,8 +169,9 @@ class Quantization:
 class Golden:
     """An input that any machine can make, and the output that the file gave for it at the desk.
 
-    ``atol`` is how far another machine may be off with the same ``runtime``. ``step`` is the
-    quantization step of the logits where they have one, and then ``atol`` too.
+    ``atol`` is how far another machine may be off with the same ``runtime``. Where activations are
+    8-bit, ``step`` is the quantization step of the logits, or where they are float32 a 255th of
+    their span, and ``atol`` is one step.
     """
 
     recipe: str

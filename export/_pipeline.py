@@ -18,6 +18,7 @@ from edgecnn.contract import (
     InputContract,
     OutputContract,
     Quantization,
+    Recipe,
 )
 from edgecnn.device import LOCAL
 from edgecnn.errors import ExportError, UsageError
@@ -151,7 +152,7 @@ def _proven(
     expected = [reference(array) for array in calibration.model_inputs(pictures, original)]
     with _session(exporter, path) as session:
         found = [_logits(session, pixels, contract) for pixels in pictures.pixels]
-        sample = _golden(session, contract, found, exporter.runtime)
+        sample = _golden(session, contract, task.recipe, found, exporter.runtime)
     inputs = f"{len(pictures)} {pictures.origin}"
     verdict = parity.judge(expected, found, task.recipe, inputs)
     return replace(contract, parity=verdict, golden=sample)
@@ -181,10 +182,12 @@ def _logits(session: Session, pixels: preprocess.Image, contract: Contract) -> L
     return preprocess.dequantize(session.run(array), session.outputs[0]).copy()
 
 
-def _golden(session: Session, contract: Contract, outputs: list[Logits], runtime: str) -> Golden:
+def _golden(
+    session: Session, contract: Contract, recipe: Recipe, outputs: list[Logits], runtime: str
+) -> Golden:
     pixels = preprocess.golden_image(preprocess.GOLDEN_RECIPE, contract.input.imgsz)
     expected = _logits(session, pixels, contract).reshape(-1)
-    step = parity.lattice_step([*outputs, expected])
+    step = parity.lattice_step([*outputs, expected]) or golden.int8_step(recipe, expected)
     return Golden(
         recipe=preprocess.GOLDEN_RECIPE,
         expected=tuple(float(str(value)) for value in expected),

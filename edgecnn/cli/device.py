@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgecnn.cli import _emulate
 from edgecnn.cli._device_board import check, setup
 from edgecnn.cli._options import force_option
 from edgecnn.cli._output import common_options, print_json, print_table
@@ -19,6 +20,7 @@ def command() -> None:
     """Name boards, and look at them. Each of these commands takes --json and --debug."""
 
 
+command.add_command(_emulate.command)
 command.add_command(check)
 command.add_command(setup)
 

@@ -74,8 +74,7 @@ class Emulated:
             "EDGECNN_BOARD_HOME": self.home,
             "EDGECNN_BOARD_LOCK": f"{self.home}.lock",
             # Tells the board's side that time means nothing, here as over an emulated SSH.
-            "EDGECNN_EMULATED": self.board_name,
-            EMULATED_VARIABLE: "1",
+            EMULATED_VARIABLE: self.board_name,
             "HOME": self.home,
             "LANG": "C.UTF-8",
             # A thread per core, each spinning under emulation, takes minutes for a small product.

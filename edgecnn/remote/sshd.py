@@ -21,6 +21,7 @@ from typing import IO, Self
 
 from edgecnn import boards
 from edgecnn.errors import UnavailableError, UsageError
+from edgecnn.onboard.runner import EMULATED_VARIABLE
 from edgecnn.remote import binfmt, sysroot
 
 HOST = "127.0.0.1"
@@ -203,7 +204,7 @@ class EmulatedBoard:
 
     def _variables(self) -> dict[str, str]:
         return {
-            "EDGECNN_EMULATED": self.board_name,
+            EMULATED_VARIABLE: self.board_name,
             "LANG": "C.UTF-8",
             "OPENBLAS_NUM_THREADS": "1",
             "QEMU_CPU": self._board.qemu_cpu,

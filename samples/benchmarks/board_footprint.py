@@ -7,7 +7,8 @@ there. Bars: under 250 MB; no torch and no onnx. Memory cannot be told under emu
 measured on this machine as on a board: a plain Python that has only what `setup` installs, the
 runner reached through a pipe, and its measuring process doing what `edgecnn profile` has it do
 before and while it times. The bare script imports NumPy and the runtime, opens the same file and
-makes as many runs; both tell their VmHWM, in turns. Bar: at most 25 MB more (1 MB is 10^6 bytes).
+makes as many runs; both tell their VmHWM, in turns. To it comes what the runner beside it does not
+share with it (its private pages). Bar: at most 25 MB more in all (1 MB is 10^6 bytes).
 
 Without files, EfficientNet-Lite0 w8a8 is exported. Ends with 4 where a bar is missed.
 """
@@ -31,8 +32,10 @@ from edgecnn.artifact import Artifact
 from edgecnn.device import LOCAL
 from edgecnn.errors import EdgecnnError, UnavailableError, VerdictError
 from edgecnn.hosted import Hosted
+from edgecnn.onboard.install import Site
 from edgecnn.remote import setup
 from edgecnn.remote.host import RemoteHost
+from edgecnn.remote.link import Transport
 from edgecnn.remote.qemu import Emulated
 
 RUNTIME = {"onnx": "ort", "tflite": "litert"}
@@ -110,7 +113,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Memory:
-    """Peaks in bytes, one for each repetition; the runner is a process beside the measuring one."""
+    """In bytes, one for each repetition: peaks, and what the runner has for itself beside that."""
 
     file: str
     runtime: str
@@ -121,7 +124,9 @@ class Memory:
 
     @property
     def above_mb(self) -> float:
-        return (statistics.median(self.edgecnn) - statistics.median(self.bare)) / 1e6
+        """The medians of the process and of the runner, above the bare script's."""
+        ours = statistics.median(self.edgecnn) + statistics.median(self.runner)
+        return (ours - statistics.median(self.bare)) / 1e6
 
 
 def main() -> None:
@@ -171,19 +176,23 @@ def files(given: Sequence[Path]) -> Iterator[list[Artifact]]:
 
 def disk(artifact: Artifact, folder: Path) -> Disk:
     """Set a board up with one runtime, use it once, and add up its files."""
-    runtime = RUNTIME[artifact.format]
-    with RemoteHost(Emulated(BOARD, folder)) as host:
-        site = setup.install(host, setup.Request((runtime,), offline=True), say=lambda text: None)
+    board = Emulated(BOARD, folder)
+    site = set_up(board, artifact)
+    with RemoteHost(board) as host:
         opened(host, artifact).close()
-    store = folder / "store"
     return Disk(
-        runtime=runtime,
+        runtime=RUNTIME[artifact.format],
         packages=dict(site.packages),
         installed_bytes=site.bytes,
         code_bytes=size(folder / "code", "*.py", "*.toml", "*.txt"),
         compiled_bytes=size(folder, "*.pyc"),
-        wheels_bytes=size(store, "*.whl"),
+        wheels_bytes=size(folder / "store", "*.whl"),
     )
+
+
+def set_up(board: Transport, artifact: Artifact) -> Site:
+    request = setup.Request((RUNTIME[artifact.format],), offline=True)
+    return setup.on_board(RemoteHost(board), request, lambda text: None)
 
 
 def size(folder: Path, *patterns: str) -> int:
@@ -192,25 +201,26 @@ def size(folder: Path, *patterns: str) -> int:
 
 def memory(artifact: Artifact, folder: Path, repeats: int) -> Memory:
     """Measure both processes in turns, with the packages that `setup` installs."""
-    runtime, board = RUNTIME[artifact.format], Piped(folder)
-    with RemoteHost(board) as host:
-        setup.install(host, setup.Request((runtime,), offline=True), say=lambda text: None)
-    found = Memory(artifact.path.name, runtime, RUNS, [], [], [])
+    board = Piped(folder)
+    set_up(board, artifact)
+    found = Memory(artifact.path.name, RUNTIME[artifact.format], RUNS, [], [], [])
     for _ in range(repeats):
         with RemoteHost(board) as host:
-            found.edgecnn.append(measuring_process(host, artifact))
-            found.runner.append(peak_bytes(only_child()))
+            process, runner = measured(host, artifact)
+        found.edgecnn.append(process)
+        found.runner.append(runner)
         found.bare.append(bare_script(artifact, board))
     return found
 
 
-def measuring_process(host: RemoteHost, artifact: Artifact) -> int:
-    """Do what `edgecnn profile` does until the last round; the peak of its process."""
+def measured(host: RemoteHost, artifact: Artifact) -> tuple[int, int]:
+    """Do what `edgecnn profile` does until the last round; the process's peak, and the runner's."""
     process = opened(host, artifact)
     try:
         process.ask("warm_up", TIMEOUT_S, max_seconds=10.0, tolerance=0.03)
         process.ask("environment", TIMEOUT_S)
-        return int(process.ask("round", TIMEOUT_S, runs=RUNS, settle=2)["peak_rss_bytes"])
+        peak = process.ask("round", TIMEOUT_S, runs=RUNS, settle=2)["peak_rss_bytes"]
+        return peak, private_bytes(only_child())
     finally:
         process.close()
 
@@ -226,7 +236,7 @@ def bare_script(artifact: Artifact, board: Piped) -> int:
     """Run the plain script with the board's Python and packages; its peak."""
     command = board.command(["-c", BARE[artifact.format], str(artifact.path), str(RUNS)])
     variables = board.environment() | {"PYTHONPATH": str(board.folder / "site")}
-    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     return int(done.stdout) * 1024
 
 
@@ -236,8 +246,10 @@ def only_child() -> int:
     return int(child)
 
 
-def peak_bytes(pid: int) -> int:
-    return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+def private_bytes(pid: int) -> int:
+    """The pages that a process shares with no other one: proc(5), smaps_rollup."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(map(int, re.findall(r"Private_(?:Clean|Dirty): +(\d+) kB", text)))
 
 
 def fits(found: Disk) -> bool:
@@ -267,8 +279,8 @@ def memory_line(found: Memory) -> str:
     ours, bare, runner = (statistics.median(part) / 1e6 for part in
                           (found.edgecnn, found.bare, found.runner))  # fmt: skip
     return (
-        f"{found.runtime}: measuring process {ours:.1f} MB, bare script {bare:.1f} MB, "
-        f"{found.above_mb:+.1f} MB (bar {MEMORY_BAR_MB:.0f}); the runner beside it {runner:.1f} MB"
+        f"{found.runtime}: bare script {bare:.1f} MB, measuring process {ours:.1f} MB, "
+        f"runner beside it {runner:.1f} MB: {found.above_mb:+.1f} MB in all (bar {MEMORY_BAR_MB:.0f})"
     )
 
 
