@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.device import LOCAL, Device
@@ -28,6 +29,21 @@ class Candidate:
     def key(self) -> MeasuredKey:
         """What is measured: the same as :attr:`edgecnn.profile.Profile.key` of its profile."""
         return (self.artifact.sha256, self.runtime, str(self.device), self.threads)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields by which a profile, or a rehearsal, says what it is of."""
+        artifact = self.artifact
+        return {
+            "artifact": str(artifact.path),
+            "sha256": artifact.sha256,
+            "name": artifact.name,
+            "format": artifact.format,
+            "precision": None if artifact.recipe is None else str(artifact.recipe),
+            "device": str(self.device),
+            "runtime": self.runtime,
+            "threads": self.threads,
+        }
 
     def __str__(self) -> str:
         return f"{self.artifact.path.name} on {self.runtime}, threads {self.threads}"

@@ -115,8 +115,7 @@ def _opened(
     threads: int,
 ) -> Hosted:
     artifact.required_contract()
-    classifier = Hosted(host, artifact, runtime, device, threads)
-    stack.callback(classifier.close)
+    classifier = stack.enter_context(Hosted(host, artifact, runtime, device, threads))
     classifier.open()
     return classifier
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from edgecnn.artifact import Artifact
 from edgecnn.device import Device
 from edgecnn.errors import ConnectionLostError, VerdictError
-from edgecnn.host import Host, Worker
+from edgecnn.host import Closing, Host, Worker
 from edgecnn.profile import GoldenCheck
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ MAX_IN_A_ROW = 3
 """Connections that may break one after another before a request is answered."""
 
 
-class Hosted:
+class Hosted(Closing):
     """One artifact on one runtime of a host.
 
     After a lost connection the request that was under way is made again in a new process; what

@@ -200,20 +200,13 @@ class _Run:
             self.notes.append(str(error))
 
     def profile(self, taking_part_cpu_s: float) -> Profile:
-        candidate, artifact, last = self.candidate, self.candidate.artifact, self.rounds[-1]
+        candidate, last = self.candidate, self.rounds[-1]
         opened, conditions = self.process.opened, self._conditions()
         after = conditions[-1]
         environment = Environment.from_dict(self.environment).until(after, taking_part_cpu_s)
         frame = self.stages.get("pre_frame")
         return Profile(
-            artifact=str(artifact.path),
-            sha256=artifact.sha256,
-            name=artifact.name,
-            format=artifact.format,
-            precision=None if artifact.recipe is None else str(artifact.recipe),
-            device=str(candidate.device),
-            runtime=candidate.runtime,
-            threads=candidate.threads,
+            **candidate.identity,
             samples_ns=tuple(sample for done in self.rounds for sample in done["samples_ns"]),
             rounds=tuple(len(done["samples_ns"]) for done in self.rounds),
             warmup_runs=self.warm["runs"] + self.settled,
@@ -306,7 +299,7 @@ class _Interleaving:
 
     def open(self, candidate: Candidate) -> None:
         run = _Run(candidate, self.host, self.plan)
-        self.stack.callback(run.process.close)
+        self.stack.enter_context(run.process)
         self.runs.append(run)
         self.attempt(run, _Run.open)
 

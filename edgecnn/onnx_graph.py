@@ -7,14 +7,15 @@ Weights that a graph stores quantized count as parameters; their scales and zero
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from edgecnn.assembly import Assembly, Dims, Geometry
 from edgecnn.errors import SourceError
-from edgecnn.workload import Operator, Workload
+from edgecnn.workload import Workload
 
 # ONNX operator -> ours. Those that are not in `workload.MACS` cost no multiply-adds.
 OPS = {
@@ -77,7 +78,11 @@ _LEARNT = {
     "LayerNormalization": (1, 2),
 }
 _WEIGHT_INPUT = {"QLinearConv": 3}
-_CONSTANT_MAKERS = ("DequantizeLinear", "Identity", "Cast", "Transpose", "Reshape", "Unsqueeze")
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_INTEGER_ACTIVATIONS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
+_CONSTANT_MAKERS = (
+    "DequantizeLinear", "Identity", "Cast", "Transpose", "Reshape", "Unsqueeze", "Mul",
+)  # fmt: skip
 
 
 def load(path: Path) -> Any:
@@ -124,83 +129,103 @@ def workload(path: Path) -> Workload:
     import onnx
 
     model = onnx.shape_inference.infer_shapes(load(path), data_prop=True)
-    reader = _Reader(path, _shapes(model.graph), _constants(model.graph))
-    for index, node in enumerate(model.graph.node):
+    graph = model.graph
+    reader = _Reader(path, _shapes(graph), _constants(graph), _scalars(graph))
+    for index, node in enumerate(graph.node):
         reader.node(index, node)
-    return Workload(
-        path.stem, reader.input_shape, tuple(reader.operators), tuple(dict.fromkeys(reader.unknown))
-    )
+    return reader.assembly.workload(path.stem, _precision(graph))
 
 
-def _shapes(graph: Any) -> dict[str, tuple[int, ...]]:
+def _precision(graph: Any) -> str:
+    from onnx import TensorProto
+
+    stored = {item.data_type for item in graph.initializer if prod(item.dims) > 1}
+    if any(node.op_type in _INTEGER_ACTIVATIONS for node in graph.node):
+        return "w8a8"
+    if stored & {TensorProto.INT8, TensorProto.UINT8}:
+        return "w8a32"
+    return "fp16" if TensorProto.FLOAT16 in stored else "fp32"
+
+
+def _shapes(graph: Any) -> dict[str, Dims]:
     """Every tensor with its shape, 0 where a dimension is not known."""
     values = (*graph.input, *graph.value_info, *graph.output)
     shapes = {value.name: _dims(value.type) for value in values}
     return shapes | {item.name: tuple(item.dims) for item in graph.initializer}
 
 
-def _dims(value_type: Any) -> tuple[int, ...]:
+def _dims(value_type: Any) -> Dims:
     return tuple(d.dim_value for d in value_type.tensor_type.shape.dim)
 
 
-def _constants(graph: Any) -> dict[str, int]:
-    """Initializers, and constant nodes, with their number of elements."""
-    found = {item.name: prod(item.dims) for item in graph.initializer}
+def _stored(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Initializers and constant nodes; None where a constant node holds no tensor."""
+    yield from ((item.name, item) for item in graph.initializer)
     for node in graph.node:
         if node.op_type == "Constant":
             tensors = [a.t for a in node.attribute if a.name == "value"]
-            found[node.output[0]] = prod(tensors[0].dims) if tensors else 1
-    return found
+            yield node.output[0], tensors[0] if tensors else None
+
+
+def _constants(graph: Any) -> dict[str, int]:
+    """Constants with their number of elements."""
+    return {name: 1 if item is None else prod(item.dims) for name, item in _stored(graph)}
+
+
+def _scalars(graph: Any) -> dict[str, float]:
+    """Constants of one element with its value."""
+    from onnx import numpy_helper
+
+    found = ((name, item) for name, item in _stored(graph) if item is not None)
+    return {
+        name: float(numpy_helper.to_array(item).reshape(-1)[0])
+        for name, item in found
+        if prod(item.dims) == 1
+    }
 
 
 @dataclass
 class _Reader:
-    """Turns nodes into operators; knows which tensor came from which operator."""
+    """Turns nodes into operators."""
 
     path: Path
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Dims]
     constants: dict[str, int]
-    operators: list[Operator] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    makers: dict[str, int] = field(default_factory=dict)
+    scalars: dict[str, float]
+    assembly: Assembly = field(default_factory=Assembly)
     counted: set[str] = field(default_factory=set)
-    input_shape: tuple[int, ...] = ()
 
     def node(self, index: int, node: Any) -> None:
-        if node.op_type == "Constant" or self._is_constant(node):
-            return
         sources = [name for name in node.input if name and name not in self.constants]
-        inputs = tuple(self.makers.get(name, -1) for name in sources)
-        if -1 in inputs:
-            self.input_shape = self.shape(sources[inputs.index(-1)])
-        op = OPS.get(node.op_type, node.op_type)
-        if node.op_type not in OPS or node.domain not in ("", "ai.onnx", "com.microsoft"):
-            self.unknown.append(node.op_type)
+        if node.op_type == "Constant" or self._is_constant(node) or not sources:
+            return
+        for name in sources:
+            if name not in self.assembly.makers:
+                self.assembly.input_shape = self.shape(name)
         in_shape, out_shape = self.shape(sources[0]), self.shape(node.output[0])
-        geometry = self.geometry(node, op, in_shape)
-        size, jump = self.field_of(inputs)
-        operator = Operator(
-            name=node.name or f"{node.op_type}_{index}",
-            op=self.refined(op, node, geometry, in_shape, out_shape),
-            inputs=inputs,
+        op = self.op(node, in_shape, out_shape)
+        self.assembly.append(
+            node.name or f"{node.op_type}_{index}",
+            op,
+            node.op_type,
+            sources=sources,
+            results=node.output,
             in_shape=in_shape,
             out_shape=out_shape,
+            geometry=self.geometry(node, op, in_shape),
             params=self.params(node),
-            receptive_field=size + (geometry["kernel"] - 1) * geometry["dilation"] * jump,
-            jump=jump * geometry["stride"],
-            **geometry,
         )
-        self.makers.update(dict.fromkeys(node.output, len(self.operators)))
-        self.operators.append(operator)
 
     def _is_constant(self, node: Any) -> bool:
         """Remember a result that is computed from constants alone: a stored, quantized weight."""
-        if node.op_type not in _CONSTANT_MAKERS or node.input[0] not in self.constants:
+        names = [name for name in node.input if name]
+        if node.op_type not in _CONSTANT_MAKERS or not all(n in self.constants for n in names):
             return False
         self.constants[node.output[0]] = self.constants[node.input[0]]
+        self.shapes.setdefault(node.output[0], self.shapes.get(node.input[0], ()))
         return True
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str) -> Dims:
         """Without the batch."""
         dims = self.shapes.get(name, ())
         if not dims or 0 in dims[1:]:
@@ -210,49 +235,41 @@ class _Reader:
             )
         return dims[1:]
 
-    def field_of(self, inputs: tuple[int, ...]) -> tuple[int, int]:
-        """Receptive field and jump at the largest input: a gate's 1x1 map does not count."""
-        known = [self.operators[i] for i in inputs if i >= 0]
-        if not known:
-            return 1, 1
-        widest = max(prod(o.out_shape) for o in known)
-        fields = [(o.receptive_field, o.jump) for o in known if prod(o.out_shape) == widest]
-        return max(fields)
-
-    def geometry(self, node: Any, op: str, in_shape: tuple[int, ...]) -> dict[str, int]:
-        attributes = {a.name: a for a in node.attribute}
-        window = list(attributes["kernel_shape"].ints) if "kernel_shape" in attributes else []
-        if op == "conv" and not window:
-            weight = node.input[_WEIGHT_INPUT.get(node.op_type, 1)]
-            window = list(self.shapes[weight][2:])
-        if op == "global_pool" or (op == "reduce_mean" and len(in_shape) == 3):
-            window = list(in_shape[1:])
-        strides = list(attributes["strides"].ints) if "strides" in attributes else [1]
-        dilations = list(attributes["dilations"].ints) if "dilations" in attributes else [1]
-        return {
-            "kernel": max(window or [1]),
-            "area": prod(window) if op == "conv" else 1,
-            "stride": max(strides),
-            "groups": attributes["group"].i if "group" in attributes else 1,
-            "dilation": max(dilations),
-        }
-
-    def refined(
-        self,
-        op: str,
-        node: Any,
-        geometry: dict[str, int],
-        in_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
-    ) -> str:
-        """The names that need more than the operator's type."""
-        if op == "conv" and geometry["groups"] == in_shape[0] > 1:
-            return "depthwise_conv"
-        if op == "reduce_mean" and prod(out_shape) == in_shape[0]:
+    def op(self, node: Any, in_shape: Dims, out_shape: Dims) -> str:
+        """Our name; the node's own, noted as unknown, where there is none."""
+        if node.op_type not in OPS or node.domain not in _DOMAINS:
+            self.assembly.unknown[node.op_type] = None
+            return str(node.op_type)
+        op = OPS[node.op_type]
+        if op == "reduce_mean" and len(in_shape) == 3 and prod(out_shape) == in_shape[0]:
             return "global_pool"
         if op == "matmul" and any(name in self.constants for name in node.input):
             return "linear"
+        if op == "clip" and self._limits(node) == (0.0, 6.0):
+            return "relu6"
         return op
+
+    def _limits(self, node: Any) -> tuple[float | None, ...]:
+        """Bounds of a Clip: attributes up to opset 10, inputs later."""
+        attributes = {a.name: a.f for a in node.attribute}
+        stated = [self.scalars.get(name) for name in node.input[1:3]]
+        return tuple(stated) or (attributes.get("min"), attributes.get("max"))
+
+    def geometry(self, node: Any, op: str, in_shape: Dims) -> Geometry:
+        attributes = {a.name: a for a in node.attribute}
+        window = _ints(attributes.get("kernel_shape"), ())
+        if op == "conv" and not window:
+            weight = node.input[_WEIGHT_INPUT.get(node.op_type, 1)]
+            window = self.shapes[weight][2:]
+        if op == "global_pool":
+            window = in_shape[1:]
+        return Geometry(
+            kernel=max(window, default=1),
+            area=prod(window) if op == "conv" else 1,
+            stride=max(_ints(attributes.get("strides"), (1,))),
+            groups=attributes["group"].i if "group" in attributes else 1,
+            dilation=max(_ints(attributes.get("dilations"), (1,))),
+        )
 
     def params(self, node: Any) -> int:
         """Elements of the learnt constants, each constant once in the whole graph."""
@@ -265,3 +282,7 @@ class _Reader:
             if name not in self.counted and count > 1:
                 self.counted.add(name)
                 yield count
+
+
+def _ints(attribute: Any, default: Sequence[int]) -> Dims:
+    return tuple(default if attribute is None else attribute.ints)

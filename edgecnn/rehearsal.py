@@ -57,24 +57,15 @@ def rehearse(
 
 
 def _rehearse(candidate: Candidate, host: Host) -> Rehearsal:
-    artifact = candidate.artifact
     process = Hosted(
-        host, artifact, candidate.runtime, candidate.device, candidate.threads, verify=True
-    )
-    try:
+        host, candidate.artifact, candidate.runtime, candidate.device, candidate.threads,
+        verify=True,
+    )  # fmt: skip
+    with process:
         process.open()
         environment = Environment.from_dict(process.ask("environment", ENVIRONMENT_TIMEOUT_S))
-    finally:
-        process.close()
     return Rehearsal(
-        artifact=str(artifact.path),
-        sha256=artifact.sha256,
-        name=artifact.name,
-        format=artifact.format,
-        precision=None if artifact.recipe is None else str(artifact.recipe),
-        device=str(candidate.device),
-        runtime=candidate.runtime,
-        threads=candidate.threads,
+        **candidate.identity,
         golden=process.golden,
         environment=environment,
         checked_at=datetime.now(UTC).isoformat(timespec="seconds"),

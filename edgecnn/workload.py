@@ -40,6 +40,8 @@ class Operator:
     its number of taps (1x7: 7 and 7). `receptive_field` is the side, in input pixels, of
     the square that an output element can see along the main path (the global path through a
     squeeze-and-excitation gate left out); `jump` the distance between neighbouring elements.
+    `activation` is computed on the result by the same operator, where a runtime fused it. `node` is
+    the name that a file or a runtime has for the operator, empty where there is neither.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Operator:
     params: int = 0
     receptive_field: int = 1
     jump: int = 1
+    activation: str = "none"
+    node: str = ""
 
     @property
     def macs(self) -> int:
@@ -89,13 +93,15 @@ class Workload:
     """All operators of a model in execution order, for one image.
 
     `unknown` names the operators of a graph for which there is no formula and no reason to think
-    that they cost nothing; a total that leaves something out says so.
+    that they cost nothing; a total that leaves something out says so. `precision` is that of the
+    file (`fp32 fp16 w8a8 w8a32`), as far as its tensors tell.
     """
 
     name: str
     input_shape: tuple[int, ...]
     operators: tuple[Operator, ...]
     unknown: tuple[str, ...] = ()
+    precision: str = "fp32"
 
     @cached_property
     def params(self) -> int:
@@ -106,6 +112,13 @@ class Workload:
     def macs(self) -> int:
         """Multiply-adds for one image."""
         return sum(o.macs for o in self.operators)
+
+    @cached_property
+    def unknown_share(self) -> float:
+        """The part of all elements written that unknown operators write, from 0 to 1."""
+        total = sum(prod(o.out_shape) for o in self.operators)
+        missed = sum(prod(o.out_shape) for o in self.operators if o.op in self.unknown)
+        return missed / total if total else 0.0
 
     @cached_property
     def activation_bytes(self) -> int:

@@ -124,13 +124,16 @@ def _print_ranking(ranked: "Sequence[Profile]") -> None:
 
 def _print_rehearsals(rehearsals: "Sequence[Rehearsal]") -> None:
     first = rehearsals[0]
+    console().print(
+        f"[bold]{Path(first.artifact).name}[/bold] on {first.device}: an emulated processor, so "
+        "nothing was timed"
+    )
     print_table(
         ["runtime", "version", "golden sample"],
         [
             [one.runtime, _versions(one.environment.versions), str(one.golden or "none")]
             for one in rehearsals
         ],
-        title=f"{Path(first.artifact).name} on {first.device}: emulated, so nothing was timed",
         text=["runtime", "version", "golden sample"],
     )
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgecnn import machine
 from edgecnn.device import Device
 from edgecnn.devices import Say
 from edgecnn.errors import UnavailableError, UsageError
-from edgecnn.host import Timing
+from edgecnn.host import Closing, Timing
 from edgecnn.machine import governor
 from edgecnn.onboard.install import Site
 from edgecnn.remote.setup import Request
@@ -40,7 +39,7 @@ def setup(device: Device, request: Request, say: Say) -> Site:
     )
 
 
-class LocalHost:
+class LocalHost(Closing):
     """This machine: each measuring process is a fresh Python; see :class:`edgecnn.host.Host`."""
 
     where = "local"
@@ -89,14 +88,3 @@ class LocalHost:
             worker.close()
         self.workers.clear()
         self._settings.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

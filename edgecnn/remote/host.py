@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgecnn.errors import (
     ConnectionLostError,
@@ -19,7 +18,7 @@ from edgecnn.errors import (
     RefusedError,
     UnavailableError,
 )
-from edgecnn.host import Timing
+from edgecnn.host import Closing, Timing
 from edgecnn.remote import link
 from edgecnn.remote.link import Link, Transport, checked
 
@@ -33,7 +32,7 @@ END_TIMEOUT_S = 10.0
 Say = Callable[[str], None]
 
 
-class RemoteHost:
+class RemoteHost(Closing):
     """A session on a board. It holds the board's lock until it is closed."""
 
     def __init__(
@@ -138,17 +137,6 @@ class RemoteHost:
         """End the session."""
         self._link.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _connect(self) -> Link:
         made = link.Link(self._transport)
         try:
@@ -195,7 +183,7 @@ class RemoteHost:
         return message
 
 
-class RemoteWorker:
+class RemoteWorker(Closing):
     """A process on the board that answers requests; see :class:`edgecnn.host.Worker`."""
 
     def __init__(self, way: Link, service: str, rename: Callable[[str], str]) -> None:
@@ -229,17 +217,6 @@ class RemoteWorker:
     def close(self) -> None:
         """End the process."""
         self.kill()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sha256(path: Path) -> str:

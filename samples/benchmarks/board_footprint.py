@@ -280,7 +280,7 @@ def memory_line(found: Memory) -> str:
                           (found.edgecnn, found.bare, found.runner))  # fmt: skip
     return (
         f"{found.runtime}: bare script {bare:.1f} MB, measuring process {ours:.1f} MB, "
-        f"runner beside it {runner:.1f} MB: {found.above_mb:+.1f} MB in all (bar {MEMORY_BAR_MB:.0f})"
+        f"runner {runner:.1f} MB: {found.above_mb:+.1f} MB in all (bar {MEMORY_BAR_MB:.0f})"
     )
 
 
