@@ -5,12 +5,14 @@ The lists are those of the package itself: its extras, its runtimes and its weig
 
 import importlib.metadata
 import re
+import shutil
 from dataclasses import dataclass
 
 from edgecnn import discovery, families, runtimes
 from edgecnn.device import Device
 from edgecnn.environment import Environment, int8_saturates
 from edgecnn.errors import UnavailableError
+from edgecnn.remote import sysroot
 
 _REQUIREMENT = re.compile(
     r"^(?P<name>[\w.-]+)(?:\[(?P<extras>[^]]+)])?(?P<version>[^;]*)"
@@ -31,12 +33,12 @@ class Check:
 
 
 def examine() -> tuple[Check, ...]:
-    """Look at packages, runtimes, weights and the processor of this machine.
+    """Look at packages, runtimes, programs, weights and the processor of this machine.
 
     Raises:
         UnavailableError: edgecnn itself is not installed, so its extras cannot be read.
     """
-    return (*_packages(), *_runtimes(), *_weights(), *_processor())
+    return (*_packages(), *_runtimes(), *_programs(), *_weights(), *_processor())
 
 
 def _packages() -> list[Check]:
@@ -98,6 +100,21 @@ def _runtimes() -> list[Check]:
         remedy = f"pip install {' '.join(map(repr, runtime.requires))}" if reason else ""
         checks.append(Check(name, needed_for, reason is None, reason or "ready", remedy))
     return checks
+
+
+def _programs() -> list[Check]:
+    """Check the programs that lead to boards."""
+    return [
+        _program("ssh", "--device ssh://...", "sudo apt install openssh-client"),
+        *(_program(name, "--device emulated:...", sysroot.INSTALL) for name in sysroot.PROGRAMS),
+    ]
+
+
+def _program(name: str, needed_for: str, remedy: str) -> Check:
+    found = shutil.which(name)
+    if found is None:
+        return Check(name, needed_for, False, "not installed", remedy)
+    return Check(name, needed_for, True, found)
 
 
 def _weights() -> list[Check]:

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -204,6 +205,9 @@ class _Run:
         opened, conditions = self.process.opened, self._conditions()
         after = conditions[-1]
         environment = Environment.from_dict(self.environment).until(after, taking_part_cpu_s)
+        if self.process.processes > 1:
+            # The processor time of the lost processes is not known, nor then that of others.
+            environment = replace(environment, others_cpu=None)
         frame = self.stages.get("pre_frame")
         return Profile(
             **candidate.identity,

@@ -80,9 +80,6 @@ _LEARNT = {
 _WEIGHT_INPUT = {"QLinearConv": 3}
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _INTEGER_ACTIVATIONS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul")
-_CONSTANT_MAKERS = (
-    "DequantizeLinear", "Identity", "Cast", "Transpose", "Reshape", "Unsqueeze", "Mul",
-)  # fmt: skip
 
 
 def load(path: Path) -> Any:
@@ -197,7 +194,8 @@ class _Reader:
 
     def node(self, index: int, node: Any) -> None:
         sources = [name for name in node.input if name and name not in self.constants]
-        if node.op_type == "Constant" or self._is_constant(node) or not sources:
+        if not sources:
+            self._fold(node)
             return
         for name in sources:
             if name not in self.assembly.makers:
@@ -216,14 +214,11 @@ class _Reader:
             params=self.params(node),
         )
 
-    def _is_constant(self, node: Any) -> bool:
-        """Remember a result that is computed from constants alone: a stored, quantized weight."""
-        names = [name for name in node.input if name]
-        if node.op_type not in _CONSTANT_MAKERS or not all(n in self.constants for n in names):
-            return False
-        self.constants[node.output[0]] = self.constants[node.input[0]]
-        self.shapes.setdefault(node.output[0], self.shapes.get(node.input[0], ()))
-        return True
+    def _fold(self, node: Any) -> None:
+        """Remember results that are computed from constants alone: stored, quantized weights."""
+        stored = max((self.constants[name] for name in node.input if name), default=1)
+        for name in node.output:
+            self.constants.setdefault(name, prod(self.shapes.get(name, ())) or stored)
 
     def shape(self, name: str) -> Dims:
         """Without the batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,7 +183,7 @@ def _culprits(error: str, picks: Picks) -> list[str]:
 
 def distinct(options: Sequence[str], name: str, where: str) -> tuple[str, ...]:
     """The options of the choice `name`: two or more. Raises MistakeError."""
-    doubled = sorted({option for option in options if options.count(option) > 1})
+    doubled = [option for option, count in Counter(options).items() if count > 1]
     if doubled or len(options) < 2:
         problem = f"{doubled[0]!r} stands there twice" if doubled else "at least two options"
         raise MistakeError(f"choice {name!r}: {problem}.", where)

@@ -12,12 +12,14 @@ from edgecnn.runtimes._ort import (
     load_cuda_libraries,
     provider_problem,
 )
+from edgecnn.runtimes._ort_fusion import fuse as fuse
 
 name = "ort"
 formats: tuple[str, ...] = ("onnx",)
 requires: tuple[str, ...] = ("onnxruntime>=1.20",)
 units: tuple[str, ...] = ("local", "cuda")
 timed = True
+FUSED_BY = "onnxruntime 1.32"
 
 
 def unavailable(device: Device) -> str | None:

@@ -89,7 +89,8 @@ class Link:
         """Ask the runner for one thing, and wait for the answer.
 
         Raises:
-            ConnectionLostError: the connection is gone, or ``timeout_s`` seconds passed.
+            ConnectionLostError: the connection is gone.
+            MeasurementError: ``timeout_s`` seconds passed.
             EdgecnnError: of the kind that the board met.
         """
         number, future = next(self._numbers), Future[dict[str, Any]]()
@@ -120,6 +121,8 @@ class Link:
         self._closed.set()
         self._end()
         self._reader.join(END_TIMEOUT_S)
+        _pipe(self._process.stdout).close()
+        self._stderr.close()
 
     def _boot(self) -> dict[str, Any]:
         code = bundle()

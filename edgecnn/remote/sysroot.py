@@ -23,6 +23,7 @@ RECIPE = 1
 SUITE = "bookworm"
 PACKAGES = ("base-files", "coreutils", "dash", "libstdc++6", "openssh-server", "procps", "python3")
 QEMU = "qemu-aarch64-static"
+PROGRAMS = (QEMU, "mmdebstrap")
 INSTALL = "sudo apt install qemu-user-static mmdebstrap debian-archive-keyring"
 
 _MERGED_USR = 'for d in bin lib sbin; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d"; done'

@@ -14,7 +14,7 @@ published ones where they are installed, else random. Bars, on the largest diffe
   the standard deviation.
 
 Exports stay in --work, and are made again only with other versions, options or photographs. Ends
-with 4 where a bar is missed.
+with 4 where a bar is missed, or a file could not be made or opened.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
@@ -33,6 +33,7 @@ import numpy as np
 from _common import EDGECNN, machine, photographs
 from numpy.typing import NDArray
 
+import edgecnn.export
 from edgecnn import devices, families, images, weights
 from edgecnn.artifact import Artifact
 from edgecnn.device import LOCAL, Device
@@ -72,15 +73,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One file on one board against the desk; ``problem`` where it could not be compared."""
+class Case:
+    """A file to make and compare."""
 
     model: str
     format: str
     precision: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A file on a board against the desk; ``problem`` where it could not be made or compared."""
+
+    case: Case
     device: str
-    bar: str
-    passed: bool
+    passed: bool = False
     problem: str = ""
     golden: Difference | None = None
     photographs: Difference | None = None
@@ -91,26 +98,40 @@ class Row:
 def main() -> None:
     options = arguments()
     data = photographs()
-    chosen = images.calibration_subset(images.list_images(data), options.images)
     found: dict[str, Any] = {"machine": machine(*CONVERTERS), "boards": {}, "files": {}, "rows": []}
     print(found["machine"])
     print(f"{'model':34}{'file':14}{'board':16}{'golden/std':>11}{'photos/std':>11}{'steps':>9}"
           f"{'top-1':>7}  bar")  # fmt: skip
-    for model in options.model:
-        files = list(exported(model, options.work, data))
-        for device in options.device:
-            with devices.connect(device, "arm_equality") as board:
-                found["boards"][str(device)] = facts(board)
-                for artifact in files:
-                    row = compare(artifact, device, board, chosen)
-                    print(line(row), flush=True)
-                    found["rows"].append(asdict(row))
-        found["files"] |= {artifact.path.name: about(artifact) for artifact in files}
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=1))
+    try:
+        for model in options.model:
+            compare_model(model, options, data, found)
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1))
+    except EdgecnnError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
     missed = sum(not row["passed"] for row in found["rows"])
     print(f"{len(found['rows'])} comparisons, {missed} missed their bar")
     sys.exit(VerdictError.exit_code if missed else 0)
+
+
+def compare_model(
+    model: str, options: argparse.Namespace, data: Path, found: dict[str, Any]
+) -> None:
+    """Make the files of a model, and compare them on each board."""
+    chosen = images.calibration_subset(images.list_images(data), options.images)
+    cases = [Case(model, *key) for key in BARS]
+    files = {case: exported(case, options.work, data) for case in cases}
+    for device in options.device:
+        # The board is held only as long as it computes: others may want it meanwhile.
+        with devices.connect(device, "arm_equality") as board:
+            found["boards"][str(device)] = facts(board)
+            for case, file in files.items():
+                row = compare(case, file, device, board, chosen)
+                print(line(row), flush=True)
+                found["rows"].append(asdict(row))
+    found["files"] |= {file.path.name: about(file) for file in files.values()
+                       if isinstance(file, Artifact)}  # fmt: skip
 
 
 def arguments() -> argparse.Namespace:
@@ -139,25 +160,28 @@ def smallest_models() -> list[str]:
     return [*smallest, *(name for name in MORE if name not in smallest)]
 
 
-def exported(model: str, folder: Path, data: Path) -> Iterator[Artifact]:
-    """Export to each format and precision, unless that was done before."""
-    for kind, precision in BARS:
-        options = ["--format", kind, "--precision", precision, "--weights", weights_of(model)]
-        key = hashlib.sha256(json.dumps([*options, *versions(), digest(data)]).encode()).hexdigest()
-        file = folder / f"{model}-{precision}-{key[:8]}.{kind}"
-        if not file.exists():
-            command = [*EDGECNN, "export", model, *options, "--data", data, "--output", file]
-            done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-            # Random weights may fail the comparison with the original; what is asked here is
-            # whether the file, such as it is, means the same everywhere.
-            if done.returncode not in (0, VerdictError.exit_code):
-                sys.exit(done.stderr)
-        yield Artifact.load(file)
+def exported(case: Case, folder: Path, data: Path) -> Artifact | str:
+    """Export, unless that was done before; or the reason why it cannot be done."""
+    options = ["--format", case.format, "--precision", case.precision,
+               "--weights", weights_of(case.model)]  # fmt: skip
+    key = hashlib.sha256(json.dumps([*options, *versions(), digest(data)]).encode()).hexdigest()
+    file = folder / f"{case.model}-{case.precision}-{key[:8]}.{case.format}"
+    if not file.exists():
+        command = [*EDGECNN, "export", case.model, *options, "--data", data, "--output", file]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        # Random weights may fail the comparison with the original; what is asked here is whether
+        # the file, such as it is, means the same everywhere.
+        if done.returncode not in (0, VerdictError.exit_code):
+            return f"not exported: {done.stderr.strip().splitlines()[-1]}"
+    return Artifact.load(file)
 
 
 @cache
 def versions() -> tuple[str, ...]:
-    return tuple(f"{name} {metadata.version(name)}" for name in ("edgecnn", *CONVERTERS))
+    """What decides a file's content besides the model: the exporters' text, and the converters."""
+    ours = sorted(Path(edgecnn.export.__file__).parent.glob("*.py"))
+    text = hashlib.sha256(b"".join(path.read_bytes() for path in ours)).hexdigest()
+    return (text, *(f"{name} {metadata.version(name)}" for name in CONVERTERS))
 
 
 @cache
@@ -175,25 +199,31 @@ def weights_of(model: str) -> str:
     return "auto"
 
 
-def compare(artifact: Artifact, device: Device, board: Host, chosen: Sequence[Path]) -> Row:
+def compare(
+    case: Case, file: Artifact | str, device: Device, board: Host, chosen: Sequence[Path]
+) -> Row:
     """Run the golden sample and the photographs on both sides."""
-    precision = str(artifact.recipe)
-    bar, measure, limit = BARS[artifact.format, precision]
-    name = artifact.required_contract().name
-    row = Row(name, artifact.format, precision, str(device), bar, False)
+    if isinstance(file, str):
+        return Row(case, str(device), problem=file)
     try:
         with devices.connect(LOCAL) as desk:
-            _, ours = outputs(artifact, LOCAL, desk, chosen)
-        from_golden, theirs = outputs(artifact, device, board, chosen)
+            _, ours = outputs(file, LOCAL, desk, chosen)
+        off, theirs = outputs(file, device, board, chosen)
     except EdgecnnError as error:
-        return Row(**vars(row) | {"problem": str(error)})
-    golden = Difference.between(from_golden, artifact.required_contract().golden.expected)
+        return Row(case, str(device), problem=str(error))
+    golden = Difference.between(off, file.required_contract().golden.expected)
     each = [Difference.between(np.abs(a - b).max(), a) for a, b in zip(ours, theirs, strict=True)]
     worst = Difference(max(one.of_std for one in each), max(one.steps for one in each))
-    passed = all(getattr(difference, measure) <= limit for difference in (golden, worst))
-    same = int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
-    return Row(**vars(row) | {"passed": passed, "golden": golden, "photographs": worst,
-                              "images": len(each), "same_top1": same})  # fmt: skip
+    _, measure, limit = BARS[case.format, case.precision]
+    return Row(
+        case,
+        str(device),
+        passed=all(getattr(difference, measure) <= limit for difference in (golden, worst)),
+        golden=golden,
+        photographs=worst,
+        images=len(each),
+        same_top1=int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
+    )
 
 
 def outputs(
@@ -222,14 +252,16 @@ def about(artifact: Artifact) -> dict[str, str]:
 
 
 def line(row: Row) -> str:
-    start = f"{row.model:34}{row.format + ' ' + row.precision:14}{row.device:16}"
+    case = row.case
+    start = f"{case.model:34}{case.format + ' ' + case.precision:14}{row.device:16}"
     if row.golden is None or row.photographs is None:
         return f"{start}{row.problem}"
-    steps = "" if row.precision == "fp32" else f"{max(row.golden.steps, row.photographs.steps):.1g}"
-    verdict = "passed" if row.passed else "MISSED"
+    steps = max(row.golden.steps, row.photographs.steps)
+    bar, *_ = BARS[case.format, case.precision]
     return (
-        f"{start}{row.golden.of_std:11.1e}{row.photographs.of_std:11.1e}{steps:>9}"
-        f"{f'{row.same_top1}/{row.images}':>7}  {row.bar} {verdict}"
+        f"{start}{row.golden.of_std:11.1e}{row.photographs.of_std:11.1e}"
+        f"{'' if case.precision == 'fp32' else f'{steps:.1g}':>9}"
+        f"{f'{row.same_top1}/{row.images}':>7}  {bar} {'passed' if row.passed else 'MISSED'}"
     )
 
 

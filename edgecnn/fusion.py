@@ -1,0 +1,262 @@
+"""From what a model computes to what a runtime executes.
+
+`canonical` gives one form to a network, wherever it was read: from a spec, an ONNX or a TFLite
+file. In it batch normalization is part of the convolution before it, x * sigmoid(x) is one
+operator, padding belongs to its convolution, and what only changes the view or the type of numbers
+is gone. Operators keep their own activations apart: who fuses what is a matter of the runtime.
+
+`fused` applies the model of a runtime, which stands in that runtime's own file as a function
+`fuse`: the operators that it executes, in its order, under its names (`Operator.node`). The models
+are of the versions in each runtime's `FUSED_BY`.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Protocol, cast
+
+from edgecnn import discovery
+from edgecnn.errors import UsageError
+from edgecnn.machine import cpuinfo
+from edgecnn.workload import Operator, Workload
+
+ACTIVATIONS = frozenset({
+    "clip", "gelu", "hsigmoid", "hswish", "relu", "relu6", "sigmoid", "swish", "tanh",
+})  # fmt: skip
+CONVOLUTIONS = ("conv", "depthwise_conv")
+START = "start"
+"""The form of the model's input, as the caller gives it."""
+
+_VIEWS = ("flatten", "quantize", "dequantize", "cast")
+_GATED = {"sigmoid": "swish", "hsigmoid": "hswish"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What fusions depend on: the precision of the file, the machine, its vector instructions.
+
+    `machine` as `platform.machine()` tells it, `isa` as in `Environment.isa`.
+    """
+
+    precision: str = "fp32"
+    machine: str = "x86_64"
+    isa: frozenset[str] = frozenset({"avx2", "fma"})
+
+    @classmethod
+    def here(cls, precision: str = "fp32") -> Target:
+        """This machine."""
+        return cls(precision, platform.machine(), frozenset(cpuinfo.isa_flags(cpuinfo.read())))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Executed operators, and the form (a word of the runtime's) of their result."""
+
+    operators: tuple[Operator, ...]
+    form: str
+
+
+class Fuses(Protocol):
+    """A runtime with a model of its fusions."""
+
+    FUSED_BY: str
+    """Package and version that the model was compared with."""
+
+    def fuse(
+        self, operators: Sequence[Operator], target: Target, form: str, is_end: bool
+    ) -> Fused:
+        """Return what is executed for a stretch of canonical operators.
+
+        -1 in their `inputs` is a tensor in `form`, `START` or what the stretch before ended in;
+        `is_end` says that the result leaves the model. A network in one stretch, and the same
+        network row by row, give the same operators.
+
+        Raises:
+            UsageError: the runtime has no model of fusions for the target's precision.
+        """
+
+
+def runtime(name: str) -> Fuses:
+    """Return the runtime `name`. Raises UsageError where it has no model of its fusions."""
+    names = discovery.names("edgecnn.runtimes")
+    modules = {n: discovery.load("edgecnn.runtimes", n) for n in names if n == name}
+    if name not in modules or not hasattr(modules[name], "fuse"):
+        raise UsageError(
+            f"there is no model of what runtime {name!r} fuses; allowed: {', '.join(modeled())}."
+        )
+    return cast(Fuses, modules[name])
+
+
+def modeled() -> tuple[str, ...]:
+    """Return the names of the runtimes that have a model of their fusions."""
+    names = discovery.names("edgecnn.runtimes")
+    return tuple(n for n in names if hasattr(discovery.load("edgecnn.runtimes", n), "fuse"))
+
+
+def fused(workload: Workload, runtime_name: str, target: Target) -> Workload:
+    """Return the operators that a runtime executes, in its order and under its names.
+
+    Raises:
+        UsageError: there is no model of this runtime, or not for this precision.
+    """
+    operators = canonical(workload).operators
+    found = runtime(runtime_name).fuse(operators, target, START, True)
+    return replace(workload, operators=found.operators, precision=target.precision)
+
+
+def refuse_precision(name: str, target: Target, allowed: Sequence[str]) -> None:
+    """Raise UsageError where a runtime's model does not cover the target's precision."""
+    if target.precision not in allowed:
+        raise UsageError(
+            f"there is no model of what {name} fuses in {target.precision}; "
+            f"allowed: {', '.join(allowed)}."
+        )
+
+
+class Draft:
+    """Operators in the making, out of a sequence of old ones whose indices stay in use.
+
+    `place` tells for an old operator which new one gives its result.
+    """
+
+    def __init__(self, old: Sequence[Operator]) -> None:
+        self.old = old
+        self.new: list[Operator] = []
+        self.place: dict[int, int] = {-1: -1}
+        self._readers = Counter(source for operator in old for source in set(operator.inputs))
+        first = next((o for o in old if o.inputs[0] == -1), None)
+        self._entering = first.in_shape if first else ()
+
+    def has_one_reader(self, index: int) -> bool:
+        """Whether one operator alone reads an old result; the last result has a reader outside."""
+        readers = self._readers[index]
+        return readers == 1 if index != len(self.old) - 1 else readers == 0
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """The shape of an old result."""
+        return self.old[index].out_shape if index >= 0 else self._entering
+
+    def append(self, operator: Operator, inputs: Sequence[int]) -> int:
+        """Add a new operator that reads new results; return its index."""
+        self.new.append(replace(operator, inputs=tuple(inputs)))
+        return len(self.new) - 1
+
+    def copy(self, index: int, **changes: object) -> int:
+        """Take an old operator over, its inputs where they now are; return its index."""
+        operator = self.old[index]
+        at = self.append(operator, [self.place[i] for i in operator.inputs])
+        self.new[at] = replace(self.new[at], **changes)  # type: ignore[arg-type]
+        self.place[index] = at
+        return at
+
+    def step(self, index: int, node: str, inputs: Sequence[int]) -> int:
+        """Add an old operator as it is executed, under the runtime's name; return its index."""
+        return self.append(replace(self.old[index], node=node), inputs)
+
+    def move(self, index: int, op: str, node: str, at: int) -> int:
+        """Add an operator that moves or converts an old result lying `at`; return its index."""
+        near = self.old[max(index, 0)]
+        shape = self.shape(index)
+        moved = Operator(
+            f"{near.name}:{node}",
+            op,
+            (),
+            shape,
+            shape,
+            receptive_field=near.receptive_field,
+            jump=near.jump,
+            node=node,
+        )
+        return self.append(moved, [at])
+
+    def absorb(self, at: int, **changes: object) -> None:
+        """Change a new operator that takes over the work of another."""
+        self.new[at] = replace(self.new[at], **changes)  # type: ignore[arg-type]
+
+
+def canonical(workload: Workload) -> Workload:
+    """The one form of a network; see the head of this file."""
+    return replace(workload, operators=canonical_operators(workload.operators))
+
+
+def canonical_operators(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    """Canonical form of a stretch of operators, -1 being what comes before it."""
+    return _merged(_without_views(operators))
+
+
+def _without_views(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    draft = Draft(operators)
+    for index, operator in enumerate(operators):
+        if operator.op in _VIEWS:
+            draft.place[index] = draft.place[operator.inputs[0]]
+        else:
+            draft.copy(index)
+    return tuple(draft.new)
+
+
+def _merged(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    draft = Draft(operators)
+    pads: set[int] = set()
+    for index, operator in enumerate(operators):
+        before = operator.inputs[0]
+        if index in draft.place:
+            continue
+        if operator.op in _GATED:
+            _merge_gate(draft, index)
+        elif operator.op == "batch_norm" and _takes_normalization(draft, before):
+            at = draft.place[index] = draft.place[before]
+            bias = operator.in_shape[0]
+            draft.absorb(at, params=draft.new[at].params + bias)
+        elif operator.op == "pad" and _pads_convolution(draft, index):
+            draft.place[index] = draft.place[before]
+            pads.add(index)
+        elif operator.op in CONVOLUTIONS and before in pads:
+            draft.copy(index, in_shape=operators[before].in_shape)
+        elif operator.op in ("add", "mul") and len(operator.inputs) == 2:
+            _copy_largest_first(draft, index)
+        else:
+            draft.copy(index)
+    return tuple(draft.new)
+
+
+def _merge_gate(draft: Draft, index: int) -> None:
+    """sigmoid(x), and the product with x that follows where there is one."""
+    operator, old = draft.old[index], draft.old
+    both = {index, operator.inputs[0]}
+    products = [
+        i
+        for i in range(index + 1, len(old))
+        if old[i].op == "mul" and set(old[i].inputs) == both and draft.has_one_reader(index)
+    ]
+    if not products:
+        draft.copy(index)
+        return
+    at = draft.copy(index, op=_GATED[operator.op], node="")
+    draft.place[products[0]] = at
+
+
+def _takes_normalization(draft: Draft, before: int) -> bool:
+    if before < 0 or not draft.has_one_reader(before):
+        return False
+    return draft.old[before].op in (*CONVOLUTIONS, "linear")
+
+
+def _pads_convolution(draft: Draft, index: int) -> bool:
+    readers = [o for o in draft.old if index in o.inputs]
+    return len(readers) == 1 and readers[0].op in CONVOLUTIONS
+
+
+def _copy_largest_first(draft: Draft, index: int) -> None:
+    """Operands of an addition or a product: a gate's factors come second."""
+    operator = draft.old[index]
+    first, second = operator.inputs
+    if prod(draft.shape(first)) >= prod(draft.shape(second)):
+        draft.copy(index)
+        return
+    inputs = (draft.place[second], draft.place[first])
+    swapped = replace(operator, in_shape=draft.shape(second))
+    draft.place[index] = draft.append(swapped, inputs)
