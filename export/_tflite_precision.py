@@ -11,6 +11,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName as Op
 
 from edgecnn.contract import OUTPUT_NAME, InputContract, Recipe
 from edgecnn.export._ranges import Observation, measure
+from edgecnn.export._tflite_products import without_halves
 from edgecnn.export.calibration import ImageSet, model_inputs, required_images
 from edgecnn.formats import _tflite_tree
 
@@ -44,7 +45,8 @@ def lowered(
 
 
 def _static(content: bytes, images: ImageSet, image: InputContract) -> bytes:
-    ranges = measure(_observe(content, images, image), whole=frozenset({OUTPUT_NAME}))
+    measured = measure(_observe(content, images, image), whole=frozenset({OUTPUT_NAME}))
+    ranges = without_halves(content, measured)
     statistics = {
         name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
         for name, (low, high) in ranges.items()
