@@ -26,6 +26,7 @@ MAX_PIXELS = 200_000_000
 GOLDEN_RECIPE = "triangles-v1"
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_WEIGHT_ONE = 2.0**15
 _BAND_OUTPUTS = 16
 """An output needs few inputs: a product of narrow bands is many times less work than one of whole
 matrices, and still one of matrices."""
@@ -237,9 +238,21 @@ def _filter_bands(size: int, target: int, imgsz: int, interpolation: str) -> tup
     centres = (outputs[:, np.newaxis] + 0.5) * scale
     distance = np.abs(np.arange(size)[np.newaxis] + 0.5 - centres) / stretch
     weights = np.where(distance < radius, kernel(distance), 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = _exact(weights / weights.sum(axis=1, keepdims=True))
     starts = range(0, imgsz, _BAND_OUTPUTS)
     return tuple(_band(weights[start : start + _BAND_OUTPUTS]) for start in starts)
+
+
+def _exact(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round weights to multiples of 2^-15, keeping each row's sum at 1.
+
+    A sum of at most 255 times such weights is a multiple of 2^-15 below 2^9 and fits float32's 24
+    bits: it is exact in any order, and a photograph is the same input on every processor.
+    """
+    rounded = np.rint(weights * _WEIGHT_ONE)
+    largest = rounded.argmax(axis=1)
+    rounded[np.arange(len(rounded)), largest] += _WEIGHT_ONE - rounded.sum(axis=1)
+    return rounded / _WEIGHT_ONE
 
 
 def _band(weights: NDArray[np.float64]) -> _Band:

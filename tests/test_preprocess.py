@@ -165,3 +165,17 @@ def test_bad_pictures_are_named(tmp_path: Path, content: bytes, message: str) ->
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jpg.*No such file"):
         preprocess.read_image(tmp_path / "gone.jpg")
+
+
+@given(
+    size=st.integers(40, 2000),
+    target=st.integers(32, 400),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)
+def test_resizing_is_exact_on_every_machine(size: int, target: int, interpolation: str) -> None:
+    for band in preprocess._filter_bands(size, target, 32, interpolation):
+        units = band.weights.astype(np.float64) * 2.0**15
+        assert np.array_equal(units, np.rint(units))
+        assert (units.sum(axis=1) == 2.0**15).all()
+        # Every partial sum, in whatever order, is then a number that float32 holds.
+        assert np.abs(units).sum(axis=1).max() * 255 < 2.0**24
