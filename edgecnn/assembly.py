@@ -56,7 +56,7 @@ class Assembly:
         size, jump = self._field_of(inputs)
         operator = Operator(
             name=name,
-            op=geometry.refined(op, in_shape[0]),
+            op=geometry.refined(op, in_shape[0] if in_shape else 1),
             inputs=inputs,
             in_shape=in_shape,
             out_shape=out_shape,

@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgecnn import families, onnx_graph, sources, workload
+from edgecnn import families, onnx_graph, sources, tflite_graph, workload
 from edgecnn.errors import SourceError
 from edgecnn.workload import Workload
 
@@ -32,6 +32,9 @@ def describe(model: str, imgsz: int | None = None) -> Description:
     """
     if model.endswith(".onnx"):
         found = onnx_graph.workload(Path(model))
+        return Description(found, found.params)
+    if model.endswith(".tflite"):
+        found = tflite_graph.workload(Path(model))
         return Description(found, found.params)
     if sources.is_foreign(model):
         return _through_onnx(model, imgsz)

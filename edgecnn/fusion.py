@@ -16,8 +16,10 @@ import platform
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cache
 from math import prod
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from edgecnn import discovery
 from edgecnn.errors import UsageError
@@ -31,6 +33,7 @@ CONVOLUTIONS = ("conv", "depthwise_conv")
 START = "start"
 """The form of the model's input, as the caller gives it."""
 
+_RUNTIMES = "edgecnn.runtimes"
 _VIEWS = ("flatten", "quantize", "dequantize", "cast")
 _GATED = {"sigmoid": "swish", "hsigmoid": "hswish"}
 
@@ -52,9 +55,28 @@ class Target:
         return cls(precision, platform.machine(), frozenset(cpuinfo.isa_flags(cpuinfo.read())))
 
 
+class Rest(Enum):
+    """What follows a stretch of operators in its network."""
+
+    CONVOLUTIONS = "convolutions"
+    OTHERS = "others"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The tensor that a stretch of operators starts from: its shape and its form.
+
+    The form is `START` or a word of the runtime's.
+    """
+
+    shape: tuple[int, ...]
+    form: str = START
+
+
 @dataclass(frozen=True)
 class Fused:
-    """Executed operators, and the form (a word of the runtime's) of their result."""
+    """Executed operators, and the form of their result."""
 
     operators: tuple[Operator, ...]
     form: str
@@ -67,34 +89,33 @@ class Fuses(Protocol):
     """Package and version that the model was compared with."""
 
     def fuse(
-        self, operators: Sequence[Operator], target: Target, form: str, is_end: bool
+        self, operators: Sequence[Operator], target: Target, entry: Entry, rest: Rest
     ) -> Fused:
         """Return what is executed for a stretch of canonical operators.
 
-        -1 in their `inputs` is a tensor in `form`, `START` or what the stretch before ended in;
-        `is_end` says that the result leaves the model. A network in one stretch, and the same
-        network row by row, give the same operators.
+        -1 in their `inputs` is `entry`. A network in one stretch, and the same network row by row,
+        give the same operators.
 
         Raises:
             UsageError: the runtime has no model of fusions for the target's precision.
         """
 
 
+@cache
 def runtime(name: str) -> Fuses:
     """Return the runtime `name`. Raises UsageError where it has no model of its fusions."""
-    names = discovery.names("edgecnn.runtimes")
-    modules = {n: discovery.load("edgecnn.runtimes", n) for n in names if n == name}
-    if name not in modules or not hasattr(modules[name], "fuse"):
+    if name not in modeled():
         raise UsageError(
             f"there is no model of what runtime {name!r} fuses; allowed: {', '.join(modeled())}."
         )
-    return cast(Fuses, modules[name])
+    return cast(Fuses, discovery.load(_RUNTIMES, name))
 
 
+@cache
 def modeled() -> tuple[str, ...]:
     """Return the names of the runtimes that have a model of their fusions."""
-    names = discovery.names("edgecnn.runtimes")
-    return tuple(n for n in names if hasattr(discovery.load("edgecnn.runtimes", n), "fuse"))
+    names = discovery.names(_RUNTIMES)
+    return tuple(n for n in names if hasattr(discovery.load(_RUNTIMES, n), "fuse"))
 
 
 def fused(workload: Workload, runtime_name: str, target: Target) -> Workload:
@@ -104,7 +125,8 @@ def fused(workload: Workload, runtime_name: str, target: Target) -> Workload:
         UsageError: there is no model of this runtime, or not for this precision.
     """
     operators = canonical(workload).operators
-    found = runtime(runtime_name).fuse(operators, target, START, True)
+    entry = Entry(workload.input_shape)
+    found = runtime(runtime_name).fuse(operators, target, entry, Rest.NOTHING)
     return replace(workload, operators=found.operators, precision=target.precision)
 
 
@@ -120,16 +142,16 @@ def refuse_precision(name: str, target: Target, allowed: Sequence[str]) -> None:
 class Draft:
     """Operators in the making, out of a sequence of old ones whose indices stay in use.
 
-    `place` tells for an old operator which new one gives its result.
+    `place` tells for an old operator which new one gives its result; -1 is what they start from, of
+    the shape `entering`, by default that which the first of them reads.
     """
 
-    def __init__(self, old: Sequence[Operator]) -> None:
+    def __init__(self, old: Sequence[Operator], entering: tuple[int, ...] | None = None) -> None:
         self.old = old
         self.new: list[Operator] = []
         self.place: dict[int, int] = {-1: -1}
         self._readers = Counter(source for operator in old for source in set(operator.inputs))
-        first = next((o for o in old if o.inputs[0] == -1), None)
-        self._entering = first.in_shape if first else ()
+        self._entering = old[0].in_shape if entering is None else entering
 
     def has_one_reader(self, index: int) -> bool:
         """Whether one operator alone reads an old result; the last result has a reader outside."""
@@ -140,22 +162,24 @@ class Draft:
         """The shape of an old result."""
         return self.old[index].out_shape if index >= 0 else self._entering
 
-    def append(self, operator: Operator, inputs: Sequence[int]) -> int:
+    def append(self, operator: Operator, inputs: Sequence[int], **changes: Any) -> int:
         """Add a new operator that reads new results; return its index."""
-        self.new.append(replace(operator, inputs=tuple(inputs)))
+        read = tuple(inputs)
+        if changes or read != operator.inputs:
+            operator = replace(operator, inputs=read, **changes)
+        self.new.append(operator)
         return len(self.new) - 1
 
-    def copy(self, index: int, **changes: object) -> int:
+    def copy(self, index: int, **changes: Any) -> int:
         """Take an old operator over, its inputs where they now are; return its index."""
         operator = self.old[index]
-        at = self.append(operator, [self.place[i] for i in operator.inputs])
-        self.new[at] = replace(self.new[at], **changes)  # type: ignore[arg-type]
+        at = self.append(operator, [self.place[i] for i in operator.inputs], **changes)
         self.place[index] = at
         return at
 
     def step(self, index: int, node: str, inputs: Sequence[int]) -> int:
         """Add an old operator as it is executed, under the runtime's name; return its index."""
-        return self.append(replace(self.old[index], node=node), inputs)
+        return self.append(self.old[index], inputs, node=node)
 
     def move(self, index: int, op: str, node: str, at: int) -> int:
         """Add an operator that moves or converts an old result lying `at`; return its index."""
@@ -173,9 +197,9 @@ class Draft:
         )
         return self.append(moved, [at])
 
-    def absorb(self, at: int, **changes: object) -> None:
+    def absorb(self, at: int, **changes: Any) -> None:
         """Change a new operator that takes over the work of another."""
-        self.new[at] = replace(self.new[at], **changes)  # type: ignore[arg-type]
+        self.new[at] = replace(self.new[at], **changes)
 
 
 def canonical(workload: Workload) -> Workload:

@@ -43,7 +43,7 @@ _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION 
 _QUANTIZATION_SCALE, _QUANTIZATION_ZERO_POINT = 2, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS, _OPERATOR_OPTIONS = 0, 1, 2, 4
 _FLOAT32, _FLOAT16, _INT8 = 0, 1, 9
-_INTEGERS = (3, 7, _INT8)
+_INTEGERS = frozenset({3, 7, _INT8})
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def workload(path: Path) -> Workload:
             raise ValueError("the identifier TFL3 is missing")
         reader = _Reader.of(path, Table.root(data))
         reader.read()
-    except (ValueError, IndexError, struct.error) as error:
+    except (ValueError, IndexError, ArithmeticError, struct.error) as error:
         raise SourceError(f"{path}: not a complete TFLite model ({error})") from error
     return reader.assembly.workload(path.stem, reader.precision())
 
@@ -106,7 +106,8 @@ class _Tensor:
         if self.type == _FLOAT32 and len(self.content) == 4:
             return float(struct.unpack("<f", self.content)[0])
         if self.type == _INT8 and len(self.content) == 1:
-            return self.scale * (struct.unpack("<b", self.content)[0] - self.zero_point)
+            stored = int(struct.unpack("<b", self.content)[0])
+            return self.scale * (stored - self.zero_point)
         return None
 
 
@@ -122,6 +123,7 @@ class _Reader:
     constants: set[int]
     assembly: Assembly = field(default_factory=Assembly)
     counted: set[int] = field(default_factory=set)
+    made: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, path: Path, model: Table) -> _Reader:
@@ -144,10 +146,9 @@ class _Reader:
 
     def precision(self) -> str:
         used = {self.tensors[i].type for i in self.counted}
-        carried = {self.tensors[int(str(i))].type for i in self.assembly.makers}
-        if carried & set(_INTEGERS):
+        if {self.tensors[i].type for i in self.made} & _INTEGERS:
             return "w8a8"
-        if used & set(_INTEGERS):
+        if used & _INTEGERS:
             return "w8a32"
         return "fp16" if _FLOAT16 in {tensor.type for tensor in self.tensors} else "fp32"
 
@@ -156,10 +157,13 @@ class _Reader:
         node, op = OPS.get(code, (custom or f"operator {code}", ""))
         operands = [i for i in table.ints(_OPERATOR_INPUTS) if i >= 0]
         results = table.ints(_OPERATOR_OUTPUTS)
+        if not results or min(results) < 0:
+            raise ValueError(f"operator {index} has no result")
         sources = [i for i in operands if i not in self.constants]
         if not sources:
             self.constants.update(results)
             return
+        self.made.update(results)
         if not op:
             self.assembly.unknown[node] = None
         in_shape, out_shape = self.shape(sources[0]), self.shape(results[0])
@@ -205,7 +209,7 @@ class _Reader:
             return Geometry(
                 kernel=max(options.scalar(slot, "<i") for slot in slots.window), stride=stride
             )
-        filters, height, width, depth = self.tensors[weights[0]].shape
+        _, height, width, depth = self.tensors[weights[0]].shape
         # A depthwise convolution's weight is 1 x height x width x channels.
         is_depthwise = slots is _OPTIONS["DEPTHWISE_CONV_2D"]
         dilations = [options.scalar(slot, "<i") or 1 for slot in slots.dilations or ()]
@@ -247,9 +251,7 @@ class _Reader:
         if is_hard and scalars[0] is not None and isclose(scalars[0], 1 / 6, rel_tol=1e-3):
             del self.assembly.operators[-1]
             self.assembly.operators[-1] = replace(before, op="hsigmoid", node="")
-            self.assembly.makers.update(
-                dict.fromkeys(results, len(self.assembly.operators) - 1)
-            )
+            self.assembly.makers.update(dict.fromkeys(results, len(self.assembly.operators) - 1))
 
     def _fresh(self, weights: list[int]) -> Iterator[int]:
         """Elements of the constants, each constant once in the whole graph."""

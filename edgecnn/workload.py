@@ -150,16 +150,17 @@ class Workload:
     def folded(self) -> Workload:
         """The workload after batch normalization is folded into the convolution before it.
 
-        What runtimes execute: the normalization is gone and the convolution has a bias.
+        What runtimes execute: the normalization is gone and the convolution has a bias. One that
+        follows on something else stays.
         """
         keep: list[Operator] = []
         moved = {-1: -1}
         for index, operator in enumerate(self.operators):
-            if operator.op == "batch_norm":
-                moved[index] = moved[operator.inputs[0]]
-                before = keep[moved[index]]
+            at = moved[operator.inputs[0]]
+            if operator.op == "batch_norm" and at >= 0 and keep[at].op in MACS:
+                moved[index], before = at, keep[at]
                 bias = before.out_shape[0]
-                keep[moved[index]] = replace(before, params=before.params + bias)
+                keep[at] = replace(before, params=before.params + bias)
                 continue
             moved[index] = len(keep)
             keep.append(replace(operator, inputs=tuple(moved[i] for i in operator.inputs)))

@@ -13,11 +13,23 @@ conv_add_act_fusion.cc, and the change that keeps activations in NCHWc (pull req
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
-from edgecnn.fusion import ACTIVATIONS, CONVOLUTIONS, START, Draft, Fused, Target, refuse_precision
+from edgecnn.fusion import (
+    ACTIVATIONS,
+    CONVOLUTIONS,
+    START,
+    Draft,
+    Entry,
+    Fused,
+    Rest,
+    Target,
+    refuse_precision,
+)
 from edgecnn.workload import Operator
 
-PLAIN, BLOCKED, CHANNELS_LAST = "plain", "blocked", "channels last"
+PLAIN, BLOCKED = "plain", "blocked"
+CHANNELS_LAST, CLOSING = "channels last", "closing"
 
 NODES = {
     "conv": "Conv", "depthwise_conv": "Conv", "linear": "Gemm", "matmul": "MatMul", "add": "Add",
@@ -27,7 +39,7 @@ NODES = {
     "avg_pool": "AveragePool", "max_pool": "MaxPool", "concat": "Concat", "pad": "Pad",
     "transpose": "Transpose", "batch_norm": "BatchNormalization",
 }  # fmt: skip
-_BLOCKED_NODES = ("Conv", "AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool")
+_BLOCKED_NODES = ("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool")
 _FUSED_PLAIN = frozenset({"clip", "hsigmoid", "relu", "relu6", "sigmoid", "tanh"})
 _FUSED_BLOCKED = _FUSED_PLAIN | {"hswish"}
 _QUANTIZED = {
@@ -42,12 +54,12 @@ _MULTIPLE = 4
 """Channels of a reordered tensor are a multiple of this (MLAS, MlasReorderOutputNchw)."""
 
 
-def fuse(operators: Sequence[Operator], target: Target, form: str, is_end: bool) -> Fused:
+def fuse(operators: Sequence[Operator], target: Target, entry: Entry, rest: Rest) -> Fused:
     """See :class:`edgecnn.fusion.Fuses`. w8a32 is float32 from the first run on."""
     refuse_precision("ort", target, ("fp32", "w8a32", "w8a8"))
     if target.precision == "w8a8":
-        return _Quantized(operators, form).fuse(is_end)
-    return _Float(operators, form, block_channels(target)).fuse(is_end)
+        return _Quantized(operators, entry, rest).fuse()
+    return _Float(operators, entry, block_channels(target)).fuse(rest)
 
 
 def block_channels(target: Target) -> int:
@@ -60,16 +72,16 @@ def block_channels(target: Target) -> int:
 class _Float:
     """Walks over operators and keeps for each result where it is plain and where in blocks."""
 
-    def __init__(self, operators: Sequence[Operator], form: str, block: int) -> None:
-        self.draft, self.block = Draft(operators), block
-        self.blocked: dict[int, int] = {-1: -1} if form == BLOCKED else {}
-        self.plain: dict[int, int] = {} if form == BLOCKED else {-1: -1}
+    def __init__(self, operators: Sequence[Operator], entry: Entry, block: int) -> None:
+        self.draft, self.block = Draft(operators, entry.shape), block
+        self.blocked: dict[int, int] = {-1: -1} if entry.form == BLOCKED else {}
+        self.plain: dict[int, int] = {} if entry.form == BLOCKED else {-1: -1}
 
-    def fuse(self, is_end: bool) -> Fused:
+    def fuse(self, rest: Rest) -> Fused:
         for index, operator in enumerate(self.draft.old):
             _VISITORS.get(operator.op, _Float.other)(self, index, operator)
         last = len(self.draft.old) - 1
-        if is_end:
+        if rest is Rest.NOTHING:
             self.as_plain(last)
         return Fused(tuple(self.draft.new), PLAIN if last in self.plain else BLOCKED)
 
@@ -163,15 +175,14 @@ class _Float:
         places[index] = self.draft.step(index, "Mul", [places[i] for i in operator.inputs])
 
     def pool(self, index: int, operator: Operator) -> None:
-        """A window over blocks; ReduceMean, which torch exports for a global mean, is not one."""
-        node, source = operator.node or NODES[operator.op], operator.inputs[0]
-        is_global = node.startswith("Global")
-        if node not in _BLOCKED_NODES or (is_global and source not in self.blocked):
-            self.other(index, operator)
-        elif not self.block or operator.in_shape[0] % self.block:
-            self.other(index, operator)
-        else:
+        node, source = _pool_node(operator), operator.inputs[0]
+        is_whole = self.block and operator.in_shape[0] % self.block == 0
+        # A global pool does not ask for blocks, but keeps to them.
+        is_at_home = not node.startswith("Global") or source in self.blocked
+        if node in _BLOCKED_NODES and is_whole and is_at_home:
             self.blocked[index] = self.draft.step(index, f"nchwc.{node}", [self.as_blocked(source)])
+        else:
+            self.plain[index] = self.draft.step(index, node, [self.as_plain(source)])
 
     def concat(self, index: int, operator: Operator) -> None:
         inputs = operator.inputs
@@ -217,35 +228,55 @@ _VISITORS: Mapping[str, Callable[[_Float, int, Operator], None]] = {
 }
 
 
+def _pool_node(operator: Operator) -> str:
+    """A mean over the image is ReduceMean as torch exports it, GlobalAveragePool elsewhere."""
+    is_global = operator.node.startswith("Global")
+    return operator.node if is_global else NODES[operator.op]
+
+
 def _fused_node(operator: Operator) -> str:
     return {"Conv": "FusedConv", "Gemm": "FusedGemm"}.get(operator.node, operator.node)
 
 
 class _Quantized:
-    """Integer operators where onnxruntime has them; others between a dequantize and a quantize."""
+    """Integer operators where onnxruntime has them; others between a dequantize and a quantize.
 
-    def __init__(self, operators: Sequence[Operator], form: str) -> None:
-        self.draft = Draft(operators)
-        self.is_start = form == START
+    Channels come last from the first convolution to the last. A result of the last one (`closing`)
+    is transposed in front of what reads it, but behind a global pool, where less is left of it.
+    """
 
-    def fuse(self, is_end: bool) -> Fused:
+    def __init__(self, operators: Sequence[Operator], entry: Entry, rest: Rest) -> None:
+        self.draft, self.form = Draft(operators, entry.shape), entry.form
+        self.plain = {-1} if entry.form == PLAIN else set()
+        self.closing = {-1} if entry.form == CLOSING else set()
+        convolutions = [i for i, o in enumerate(operators) if o.op in CONVOLUTIONS]
+        goes_on = rest is Rest.CONVOLUTIONS or not convolutions
+        self.last_convolution = None if goes_on else convolutions[-1]
+
+    def fuse(self) -> Fused:
         for index, operator in enumerate(self.draft.old):
             self.visit(index, operator)
-        return Fused(tuple(self.draft.new), CHANNELS_LAST)
+        last = len(self.draft.old) - 1
+        forms = {last: CHANNELS_LAST} | dict.fromkeys(self.plain, PLAIN)
+        return Fused(tuple(self.draft.new), (forms | dict.fromkeys(self.closing, CLOSING))[last])
 
     def visit(self, index: int, operator: Operator) -> None:
         draft, source = self.draft, operator.inputs[0]
-        if source == -1 and self.is_start:
+        if self.form == START and -1 in operator.inputs:
             self.enter()
+        shrinks = operator.op == "global_pool" and prod(operator.in_shape[1:]) > 1
+        stays = operator.op in _SATURATING or shrinks
+        if (stays and source in self.closing) or index == self.last_convolution:
+            self.closing.add(index)
+        else:
+            self.meet(index, operator)
         inputs = [draft.place[i] for i in operator.inputs]
+        if operator.op == "linear" and len(draft.shape(source)) == 3:
+            inputs = [draft.move(source, "flatten", "Reshape", inputs[0])]
         if operator.op in _SATURATING:
             # The range of the quantized result is that of the activation.
             draft.place[index] = inputs[0]
-            return
-        if operator.op == "linear" and len(draft.shape(source)) == 3:
-            at = draft.move(source, "transpose", "Transpose", inputs[0])
-            inputs = [draft.move(source, "flatten", "Reshape", at)]
-        if operator.op in _QUANTIZED:
+        elif operator.op in _QUANTIZED:
             draft.place[index] = self.steps(index, _QUANTIZED[operator.op], inputs)
         else:
             draft.place[index] = self.in_float(index, operator, inputs)
@@ -253,7 +284,18 @@ class _Quantized:
     def enter(self) -> None:
         at = self.draft.move(-1, "quantize", "QuantizeLinear", -1)
         self.draft.place[-1] = self.draft.move(-1, "transpose", "Transpose", at)
-        self.is_start = False
+        self.form = CHANNELS_LAST
+
+    def meet(self, index: int, operator: Operator) -> None:
+        """Transpose inputs where one is plain or closing; the result is plain then."""
+        if not (self.plain | self.closing) & set(operator.inputs):
+            return
+        self.plain.add(index)
+        for source in set(operator.inputs) - self.plain:
+            at = self.draft.place[source]
+            self.draft.place[source] = self.draft.move(source, "transpose", "Transpose", at)
+            self.plain.add(source)
+            self.closing.discard(source)
 
     def steps(self, index: int, nodes: Sequence[str], inputs: list[int]) -> int:
         """One operator, or several that each read the first input and the step before."""

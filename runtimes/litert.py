@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgecnn.artifact import Artifact
@@ -16,16 +16,42 @@ from edgecnn.contract import TensorSpec, image_layout
 from edgecnn.device import Device
 from edgecnn.environment import package_versions
 from edgecnn.errors import ArtifactError
+from edgecnn.fusion import Entry, Fused, Rest, Target, refuse_precision
+from edgecnn.fusion_rules import Rules, apply
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
 from edgecnn.runtimes._staged import OnHost
+from edgecnn.workload import Operator
 
 name = "litert"
 formats: tuple[str, ...] = ("tflite",)
 requires: tuple[str, ...] = ("ai-edge-litert>=2.0",)
 units: tuple[str, ...] = ("local",)
 timed = True
+FUSED_BY = "ai-edge-litert 2.3"
+
+_NODES = {
+    "conv": ("CONV_2D",), "depthwise_conv": ("DEPTHWISE_CONV_2D",), "linear": ("FULLY_CONNECTED",),
+    "add": ("ADD",), "mul": ("MUL",), "global_pool": ("MEAN",), "max_pool": ("MAX_POOL_2D",),
+    "avg_pool": ("AVERAGE_POOL_2D",), "relu": ("RELU",), "relu6": ("RELU6",), "clip": ("CLAMP",),
+    "sigmoid": ("LOGISTIC",), "swish": ("LOGISTIC", "MUL"), "hswish": ("HARD_SWISH",),
+    "hsigmoid": ("MUL",), "gelu": ("GELU",), "tanh": ("TANH",), "softmax": ("SOFTMAX",),
+    "concat": ("CONCATENATION",), "pad": ("PAD",), "transpose": ("TRANSPOSE",),
+}  # fmt: skip
+_CLAMPS = frozenset({"clip", "relu", "relu6"})
+_CLAMPING = ("conv", "depthwise_conv", "linear", "add", "mul", "max_pool", "avg_pool")
+_FLOAT = Rules(_NODES, dict.fromkeys(_CLAMPING, _CLAMPS))
+"""XNNPACK's: clamps go into the operator before them, padding into the convolution behind it; of
+hard-sigmoid, relu6(x + 3) / 6, the sum is in a bias and the clamp in the convolution. Nothing lists
+what XNNPACK executes: this follows its source, src/subgraph.c (xnn_subgraph_fusion)."""
+_INTEGER = Rules(
+    _NODES | dict.fromkeys(("gelu", "hsigmoid", "hswish", "sigmoid", "swish", "tanh"), ("LUT",)),
+    _FLOAT.takes,
+    entry=(("quantize", "QUANTIZE"),),
+    exit=(("dequantize", "DEQUANTIZE"),),
+)
+"""In int8, chains of functions of one value become a look-up in a table of 256."""
 
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
@@ -42,6 +68,12 @@ def unavailable(device: Device) -> str | None:
 def open(artifact: Artifact, device: Device, threads: int) -> "LitertSession":
     """Open a TFLite file with ``threads`` threads."""
     return LitertSession(artifact, threads)
+
+
+def fuse(operators: Sequence[Operator], target: Target, entry: Entry, rest: Rest) -> Fused:
+    """See :class:`edgecnn.fusion.Fuses`."""
+    refuse_precision(name, target, ("fp32", "fp16", "w8a32", "w8a8"))
+    return apply(_INTEGER if target.precision == "w8a8" else _FLOAT, operators, entry, rest)
 
 
 class LitertSession(OnHost):

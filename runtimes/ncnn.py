@@ -5,6 +5,7 @@ storage and, where the processor can, fp16 arithmetic; that is switched on for f
 """
 
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,34 @@ from edgecnn.artifact import Artifact
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError
 from edgecnn.formats import ncnn as file_format
+from edgecnn.fusion import Entry, Fused, Rest, Target, refuse_precision
+from edgecnn.fusion_rules import Rules, apply
 from edgecnn.profile import LayerTime, Transfers
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
+from edgecnn.workload import Operator
 
 name = "ncnn"
 formats: tuple[str, ...] = ("ncnn",)
 requires: tuple[str, ...] = ("ncnn>=1.0.20240820",)
 units: tuple[str, ...] = ("local", "vulkan")
 timed = True
+FUSED_BY = "ncnn 1.0.20261020"
+
+_TAKEN = frozenset({"clip", "relu", "relu6", "sigmoid"})
+_RULES = Rules(
+    nodes={
+        "conv": ("Convolution",), "depthwise_conv": ("ConvolutionDepthWise",), "mul": ("BinaryOp",),
+        "add": ("BinaryOp",), "linear": ("InnerProduct",), "global_pool": ("Pooling",),
+        "max_pool": ("Pooling",), "avg_pool": ("Pooling",), "relu": ("ReLU",), "relu6": ("Clip",),
+        "clip": ("Clip",), "sigmoid": ("Sigmoid",), "hsigmoid": ("HardSigmoid",),
+        "swish": ("Swish",), "hswish": ("HardSwish",), "gelu": ("GELU",), "tanh": ("TanH",),
+        "softmax": ("Softmax",), "concat": ("Concat",),
+    },
+    takes=dict.fromkeys(("conv", "depthwise_conv", "linear"), _TAKEN),
+    on_vector="InnerProduct",
+)  # fmt: skip
+"""What pnnx writes; Split layers, which copy nothing, are left out."""
 
 
 def unavailable(device: Device) -> str | None:
@@ -44,6 +64,12 @@ def unavailable(device: Device) -> str | None:
 def open(artifact: Artifact, device: Device, threads: int) -> "NcnnSession":
     """Open an ncnn file; ``threads`` work on the CPU, also where Vulkan lacks an operator."""
     return NcnnSession(artifact, device, threads)
+
+
+def fuse(operators: Sequence[Operator], target: Target, entry: Entry, rest: Rest) -> Fused:
+    """See :class:`edgecnn.fusion.Fuses`."""
+    refuse_precision(name, target, ("fp32", "fp16"))
+    return apply(_RULES, operators, entry, rest)
 
 
 class NcnnSession:

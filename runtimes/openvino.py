@@ -1,22 +1,42 @@
 """OpenVINO: reads ``.onnx`` and ``.tflite`` files as they are, on the CPU."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from edgecnn.artifact import Artifact
 from edgecnn.contract import TensorSpec, image_layout
 from edgecnn.device import Device
 from edgecnn.errors import ArtifactError
+from edgecnn.fusion import Entry, Fused, Rest, Target, refuse_precision
+from edgecnn.fusion_rules import Rules, apply
 from edgecnn.profile import LayerTime
 from edgecnn.runtimes import Array, as_input
 from edgecnn.runtimes._imports import import_problem, other_device_problem
 from edgecnn.runtimes._staged import OnHost
+from edgecnn.workload import Operator
 
 name = "openvino"
 formats: tuple[str, ...] = ("onnx", "tflite")
 requires: tuple[str, ...] = ("openvino>=2025.0",)
 units: tuple[str, ...] = ("local",)
 timed = True
+FUSED_BY = "openvino 2026.4"
+
+_TAKEN = frozenset({"clip", "gelu", "hswish", "relu", "relu6", "sigmoid", "swish", "tanh"})
+_RULES = Rules(
+    nodes={
+        "conv": ("Convolution",), "depthwise_conv": ("GroupConvolution",), "add": ("Subgraph",),
+        "mul": ("Subgraph",), "linear": ("FullyConnected",), "global_pool": ("ReduceMean",),
+        "hsigmoid": ("HardSigmoid",), "softmax": ("Softmax",), "max_pool": ("Pooling",),
+        "avg_pool": ("Pooling",), "concat": ("Concatenation",),
+    },
+    takes=dict.fromkeys(("conv", "depthwise_conv", "linear"), _TAKEN),
+    adds=True,
+    entry=(("reorder", "Reorder"),),
+    after_add=True,
+)  # fmt: skip
+"""Of an ONNX file on x86-64; compared with the nodes that OpenVINO counts."""
 
 
 def unavailable(device: Device) -> str | None:
@@ -26,6 +46,12 @@ def unavailable(device: Device) -> str | None:
         return problem
     _switch_telemetry_off()
     return import_problem("openvino", *requires)
+
+
+def fuse(operators: Sequence[Operator], target: Target, entry: Entry, rest: Rest) -> Fused:
+    """See :class:`edgecnn.fusion.Fuses`."""
+    refuse_precision(name, target, ("fp32", "w8a32"))
+    return apply(_RULES, operators, entry, rest)
 
 
 def _switch_telemetry_off() -> None:

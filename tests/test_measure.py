@@ -255,9 +255,7 @@ def test_prints_of_a_runtime_do_not_break_the_protocol(tmp_path: Path, tiny: Art
     )
     root = Path(measure.__file__).resolve().parent.parent
     command = ["env", f"PYTHONPATH={root}", sys.executable, "-c", code]
-    found = measure.interleave(
-        [Candidate(tiny, "null")], QUICK, host=LocalHost(command)
-    )
+    found = measure.interleave([Candidate(tiny, "null")], QUICK, host=LocalHost(command))
     assert found.require_any().profiles
 
 

@@ -115,6 +115,13 @@ def test_folding_moves_normalization_into_a_bias() -> None:
     assert folded.peak_activation_bytes == found.peak_activation_bytes
 
 
+def test_normalization_without_a_convolution_before_it_is_not_folded() -> None:
+    shape = (8, 4, 4)
+    first = Operator("first", "batch_norm", (-1,), shape, shape, params=16)
+    found = Workload("w", shape, (first, Operator("conv", "conv", (0,), shape, shape, params=64)))
+    assert found.folded() == found
+
+
 @pytest.mark.parametrize("spec", families.all().values(), ids=lambda spec: spec.name)
 def test_inputs_point_backwards_and_shapes_match(spec: ModelSpec) -> None:
     found = workload.from_spec(spec)
