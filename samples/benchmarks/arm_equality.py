@@ -13,7 +13,10 @@ published ones where they are installed, else random. Bars, on the largest diffe
   as no other integer anywhere in the file: what the last float32 operations may differ by, 1e-5 of
   the standard deviation.
 
-Exports stay in --work, and are made again only with other versions, options or photographs. Ends
+The golden sample is computed from integers, so that it tells of the network alone; the photographs
+are decoded and resized on each side.
+
+Exports stay in --work, and are made again only with other exporters or photographs. Ends
 with 4 where a bar is missed, or a file could not be made or opened.
 """
 
