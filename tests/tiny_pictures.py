@@ -1,0 +1,34 @@
+"""Small labelled pictures and a small network, for tests that train."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgecnn.spec import ModelSpec
+
+COLOURS = {"blue": (255, 40, 40), "green": (40, 255, 40), "red": (40, 40, 255)}  # BGR
+SPEC = ModelSpec.parse(
+    """
+    model tiny
+    family tiny
+    resolution 16
+    dropout 0.1
+    block stem_k3_s2_c8_relu
+    block mbconv_r1_k3_s2_e3_c8_se0.25_relu
+    block pool
+    block linear_c3
+    """
+)
+
+
+def write(folder: Path, count: int = 16, size: int = 16, classes: tuple[str, ...] = ()) -> Path:
+    """Write `count` noisy pictures for each colour, one folder each."""
+    random = np.random.default_rng(0)
+    for name in classes or tuple(COLOURS):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            noise = random.integers(-40, 40, (size, size, 3))
+            pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / name / f"{index:03}.png"), pixels)
+    return folder
