@@ -385,3 +385,24 @@ def test_too_little_memory_is_told_in_words() -> None:
     assert found["error"]["kind"] == "UnavailableError"
     assert "too little memory" in found["error"]["message"]
     assert "are available" in found["error"]["message"]
+
+
+def test_a_connection_is_lost_to_whoever_notices_first(
+    host: RemoteHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The reading thread is slow to notice: the writer must not take the connection for alive.
+    way = host._link
+    reason = way._reason
+    reader = way._reader
+    monkeypatch.setattr(
+        way,
+        "_reason",
+        lambda: (
+            (time.sleep(1.0), reason())[1] if threading.current_thread() is reader else reason()
+        ),
+    )
+    way.kill()
+    way._process.wait()
+    with pytest.raises(ConnectionLostError):
+        way.request("machine")
+    assert way.is_lost

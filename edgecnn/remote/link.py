@@ -191,7 +191,7 @@ class Link:
                 _pipe(self._process.stdin).flush()
         except (BrokenPipeError, ValueError):
             # ValueError: the pipe was closed by another thread that found the connection gone.
-            raise self._reason() from None
+            raise self._lose() from None
 
     def _read(self) -> None:
         """Hand each answer to who waits for it, until the connection ends."""
@@ -221,13 +221,18 @@ class Link:
                 # The reading thread tells everybody who waits.
                 return
 
-    def _lose(self) -> None:
+    def _lose(self) -> EdgecnnError:
+        """Tell everybody who waits that the connection is gone, and return why.
+
+        Whoever notices first comes here: the reading thread, or one that cannot write any more.
+        """
         reason = self._reason()
         with self._lock:
-            self._lost = reason
+            self._lost = reason = self._lost or reason
             waiting, self._waiting = list(self._waiting.values()), {}
         for future in waiting:
             future.set_exception(reason)
+        return reason
 
     def _reason(self) -> EdgecnnError:
         try:
