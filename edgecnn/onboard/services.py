@@ -1,6 +1,8 @@
 """What a child of the runner can be. Each service imports its packages in the child alone."""
 
+import importlib
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,10 @@ def get(name: str, home: Path) -> Serve:
 
 
 def _measure(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
+    # A BLAS with threads of its own would spin beside the runtime, and count as its memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # The packages may have been installed since this session started.
+    importlib.invalidate_caches()
     try:
         from edgecnn import worker
     except ModuleNotFoundError as error:
