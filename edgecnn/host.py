@@ -4,6 +4,7 @@ A host starts measuring processes and makes files visible to them. What can go w
 a board is the host's to mend; the measurement only asks it to :meth:`Host.recover`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -11,12 +12,12 @@ from typing import Any, Literal, Protocol, Self
 Timing = Literal["measured", "emulated"]
 
 
-class Closing:
+class Closing(ABC):
     """What a ``with`` block closes."""
 
+    @abstractmethod
     def close(self) -> None:
         """Free what is held."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

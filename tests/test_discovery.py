@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+import edgecnn
 from edgecnn import discovery, export, formats, runtimes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,3 +92,11 @@ def test_entries_satisfy_their_protocol(package: str, protocol: str, tmp_path: P
     command = [sys.executable, "-m", "mypy", "--config-file", config, str(script)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_root_exports_its_nouns_and_imports_none_of_them() -> None:
+    for noun in edgecnn.__all__:
+        assert getattr(edgecnn, noun).__name__ == noun
+    assert set(edgecnn.__all__) == set(edgecnn._MODULES)
+    code = "import sys, edgecnn.onboard.runner; sys.exit('edgecnn.artifact' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

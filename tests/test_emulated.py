@@ -18,6 +18,7 @@ import tiny
 from edgecnn import boards
 from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError, UsageError
 from edgecnn.remote import sysroot, wheels
+from edgecnn.remote.programs import tool
 from edgecnn.remote.qemu import Emulated
 from edgecnn.remote.setup import cache_folder
 
@@ -33,7 +34,7 @@ HWCAP2 = {"i8mm": 13, "bf16": 14}
 def system() -> Path:
     """The arm64 system."""
     try:
-        sysroot.tool(sysroot.QEMU)
+        tool(sysroot.QEMU, sysroot.INSTALL)
         return sysroot.system()
     except UnavailableError as error:
         pytest.skip(f"no emulated boards here: {error}")

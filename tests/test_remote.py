@@ -406,3 +406,12 @@ def test_a_connection_is_lost_to_whoever_notices_first(
     with pytest.raises(ConnectionLostError):
         way.request("machine")
     assert way.is_lost
+
+
+def test_what_is_not_needed_again_is_removed(host: RemoteHost, tmp_path: Path) -> None:
+    file = tmp_path / "package.whl"
+    file.write_bytes(b"unpacked by now")
+    there = Path(host.stage(file))
+    host.forget([file])
+    assert not there.exists()
+    assert Path(host.stage(file)).read_bytes() == file.read_bytes()

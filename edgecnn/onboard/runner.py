@@ -77,6 +77,11 @@ class Runner:
         """Receive a part of a file."""
         return {"received": self._store.put(key, size, offset, data)}
 
+    def forget(self, keys: list[str]) -> dict[str, Any]:
+        """Remove files that are not needed again."""
+        self._store.remove(keys)
+        return {}
+
     def governor(self, name: str) -> dict[str, Any]:
         """Set the frequency governor of all processors until this session ends."""
         from edgecnn.machine import governor
@@ -116,7 +121,7 @@ class Runner:
         self._session.close()
 
 
-OPS = ("claim", "ping", "machine", "missing", "put", "governor", "start", "end")
+OPS = ("claim", "ping", "machine", "missing", "put", "forget", "governor", "start", "end")
 
 
 class Channel:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from edgecnn import serving
 from edgecnn.errors import EdgecnnError, UnavailableError, UsageError
 from edgecnn.onboard.children import Serve
 
@@ -30,22 +29,24 @@ def _measure(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
     # The packages may have been installed since this session started.
     importlib.invalidate_caches()
     try:
-        from edgecnn import worker
+        from edgecnn import serving, worker
     except ModuleNotFoundError as error:
         reason = f"{error.name} is not installed on the board. Run: edgecnn device setup NAME"
         _refuse(answers, UnavailableError(reason))
         return
     except MemoryError:
-        _refuse(answers, serving.no_memory())
+        _refuse(answers, UnavailableError("the board has too little memory to import NumPy."))
         return
     serving.serve(worker.Worker(), requests, answers)
 
 
 def _refuse(answers: BinaryIO, error: EdgecnnError) -> None:
-    answers.write(json.dumps(serving.refusal(error)).encode() + b"\n")
+    problem = {"error": {"kind": type(error).__name__, "message": str(error)}}
+    answers.write(json.dumps(problem).encode() + b"\n")
 
 
 def _install(home: Path, requests: BinaryIO, answers: BinaryIO) -> None:
+    from edgecnn import serving
     from edgecnn.onboard.install import Installer
 
     serving.serve(Installer(home), requests, answers)

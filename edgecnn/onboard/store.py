@@ -75,6 +75,11 @@ class Store:
             self._finish(key)
         return offset + len(chunk)
 
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove files that are not needed again."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
+
     def _finish(self, key: str) -> None:
         partial = self._partial(key)
         if _sha256(partial) != key[:64]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from edgecnn.errors import UnavailableError
 from edgecnn.remote import sysroot
+from edgecnn.remote.programs import tool
 
 FOLDER = Path("/proc/sys/fs/binfmt_misc")
 ENTRY = "qemu-aarch64"
@@ -31,4 +32,4 @@ def registration(folder: Path = FOLDER) -> str:
             "the kernel does not run aarch64 programs; `sudo apt install binfmt-support` and "
             f"`sudo update-binfmts --enable {ENTRY}` make it."
         )
-    return f":{ENTRY}:M::{_MAGIC}:{_MASK}:{sysroot.tool(sysroot.QEMU)}:F"
+    return f":{ENTRY}:M::{_MAGIC}:{_MASK}:{tool(sysroot.QEMU, sysroot.INSTALL)}:F"

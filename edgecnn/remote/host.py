@@ -102,6 +102,10 @@ class RemoteHost(Closing):
         """Send those files that the board lacks; see :class:`edgecnn.host.Host`."""
         return self._stage([(f"{_sha256(path)}{path.suffix}", path) for path in paths])
 
+    def forget(self, paths: Sequence[Path]) -> None:
+        """Remove files from the board that are not needed again."""
+        self._link.request("forget", keys=[f"{_sha256(path)}{path.suffix}" for path in paths])
+
     def recover(self) -> None:
         """Reconnect where the connection is gone; see :class:`edgecnn.host.Host`."""
         if not self._link.is_lost:

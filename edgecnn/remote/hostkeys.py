@@ -11,7 +11,6 @@ import hmac
 import os
 import re
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from edgecnn.errors import UnavailableError
 from edgecnn.files import DiskError
 from edgecnn.remote.address import Address
+from edgecnn.remote.programs import tool
 
 SCAN_TIMEOUT_S = 5
 TOOL_TIMEOUT_S = 60
@@ -62,18 +62,6 @@ class Route:
     global_files: tuple[Path, ...]
     is_hashed: bool
     hop: str
-
-
-def tool(name: str) -> str:
-    """Return the path of a program of OpenSSH.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
-    found = shutil.which(name)
-    if found is None:
-        raise UnavailableError(f"`{name}` is not installed; run `{PACKAGE}`.")
-    return found
 
 
 def route(address: Address, options: Sequence[str] = ()) -> Route:
@@ -260,7 +248,7 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     program, *arguments = command
     try:
         return subprocess.run(
-            [tool(program), *arguments],
+            [tool(program, PACKAGE), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

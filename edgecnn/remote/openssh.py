@@ -18,6 +18,7 @@ from edgecnn.errors import ConnectionLostError, EdgecnnError, RefusedError, Unav
 from edgecnn.named import Named
 from edgecnn.remote import hostkeys
 from edgecnn.remote.address import Address, parse_address
+from edgecnn.remote.programs import tool
 
 __all__ = ["Address", "Ssh", "parse_address"]
 
@@ -102,7 +103,7 @@ class Ssh:
             [] if self.identity is None else ["-i", str(self.identity), "-o", "IdentitiesOnly=yes"]
         )
         return [
-            *(hostkeys.tool("ssh"), "-T", *settings, *identity, *self.options),
+            *(tool("ssh", hostkeys.PACKAGE), "-T", *settings, *identity, *self.options),
             *self.address.arguments(),
             _remote_line(self.python, arguments),
         ]

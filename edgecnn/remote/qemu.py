@@ -17,6 +17,7 @@ from edgecnn import boards
 from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError
 from edgecnn.onboard.runner import EMULATED_VARIABLE
 from edgecnn.remote import sysroot
+from edgecnn.remote.programs import tool
 
 _PASSED_ON = re.compile(r"(https?|no|all)_proxy|pip_.+|ssl_cert_(file|dir)", re.IGNORECASE)
 _CRASHES = {
@@ -57,7 +58,7 @@ class Emulated:
             UsageError: no such board.
             UnavailableError: QEMU is missing, or the system cannot be made.
         """
-        qemu = sysroot.tool(sysroot.QEMU)
+        qemu = tool(sysroot.QEMU, sysroot.INSTALL)
         root = sysroot.view(boards.get(self.board_name), self.board_name)
         return [qemu, str(root / "usr" / "bin" / "python3"), *arguments]
 

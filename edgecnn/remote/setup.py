@@ -50,6 +50,8 @@ def install(host: RemoteHost, request: Request, say: Say) -> Site:
             pip=pip,
             wheels=staged if request.offline else None,
         )
+    # Unpacked, they would only fill the board's card.
+    host.forget(found)
     return Site(**answer)
 
 

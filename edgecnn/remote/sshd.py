@@ -16,13 +16,13 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from edgecnn import boards
 from edgecnn.errors import UnavailableError, UsageError
 from edgecnn.onboard.runner import EMULATED_VARIABLE
 from edgecnn.remote import binfmt, sysroot
+from edgecnn.remote.programs import tool
 
 HOST = "127.0.0.1"
 USER = "root"
@@ -96,7 +96,7 @@ class EmulatedBoard:
         _require_root()
         system = sysroot.system()
         for program in ("unshare", "setpriv", "ssh-keygen"):
-            sysroot.tool(program)
+            tool(program, sysroot.INSTALL)
         registration = binfmt.registration()
         self._lock = _claim(self.folder)
         try:
@@ -231,12 +231,7 @@ class EmulatedBoard:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
 
@@ -245,7 +240,7 @@ def why_not() -> str | None:
     try:
         _require_root()
         for program in (sysroot.QEMU, "mmdebstrap", "unshare", "setpriv", "ssh-keygen"):
-            sysroot.tool(program)
+            tool(program, sysroot.INSTALL)
         binfmt.registration()
     except UnavailableError as error:
         return str(error)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edgecnn.boards import Board, Cluster
 from edgecnn.errors import UnavailableError
+from edgecnn.remote.programs import tool
 
 RECIPE = 1
 """Part of the cache's key: to be raised when the root is made in another way."""
@@ -52,18 +53,6 @@ def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     key = hashlib.sha256(json.dumps([RECIPE, SUITE, PACKAGES]).encode()).hexdigest()[:12]
     return Path(base) / "edgecnn" / "emulated" / key
-
-
-def tool(name: str) -> str:
-    """Return the path of a program that emulation needs.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
-    path = shutil.which(name)
-    if path is None:
-        raise UnavailableError(f"`{name}` is not installed; emulated boards need it: `{INSTALL}`.")
-    return path
 
 
 def system() -> Path:
@@ -162,8 +151,8 @@ def _processor(number: int, cluster: Cluster) -> str:
 
 
 def _make_system(root: Path) -> None:
-    tool(QEMU)
-    program = tool("mmdebstrap")
+    tool(QEMU, INSTALL)
+    program = tool("mmdebstrap", INSTALL)
     with _new_folder(root) as made:
         command = [
             program,
