@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from edgecnn import devices, measure
+from edgecnn import devices, measure, runtimes
 from edgecnn.artifact import Artifact
-from edgecnn.comparison import Comparison, Failure, Plan
+from edgecnn.comparison import Candidate, Comparison, Failure, Plan
 from edgecnn.device import Device
-from edgecnn.errors import EdgecnnError, UsageError
+from edgecnn.errors import EdgecnnError, UnavailableError, UsageError
 from edgecnn.host import Host, Timing
 from edgecnn.profile import Profile
 from edgecnn.rehearsal import Rehearsal, rehearse
@@ -157,13 +157,15 @@ class _Session:
             )
         ]
         _refuse_timing(request.plan, host.where, host.timing)
+        candidates, absent = _present(candidates, host)
         if host.timing == "emulated":
             rehearsals, failures = rehearse(candidates, host, self._report)
-            comparison = Comparison((), failures)
+            comparison = Comparison((), (*absent, *failures))
             return Outcome(group, comparison, rehearsals, _only_error(comparison, rehearsals))
         if request.governor is not None:
             host.set_governor(request.governor)
-        comparison = measure.interleave(candidates, request.plan, progress=self._report, host=host)
+        measured = measure.interleave(candidates, request.plan, progress=self._report, host=host)
+        comparison = replace(measured, failures=(*absent, *measured.failures))
         return Outcome(group, comparison, error=_only_error(comparison, comparison.profiles))
 
     def _add(self, host: Host) -> None:
@@ -177,6 +179,29 @@ class _Session:
             self._stopped = True
             for host in self._hosts:
                 host.kill()
+
+
+def _present(
+    candidates: Sequence[Candidate], host: Host
+) -> tuple[list[Candidate], tuple[Failure, ...]]:
+    """Tell the candidates whose runtime is there from those that need no process to fail."""
+    wanted = {c.runtime: runtimes.get(c.runtime) for c in candidates}
+    modules = sorted({module for runtime in wanted.values() for module in runtime.modules})
+    found = set(host.importable(modules))
+    absent = [
+        c
+        for c in candidates
+        if wanted[c.runtime].modules and not found.intersection(wanted[c.runtime].modules)
+    ]
+    failures = tuple(Failure(c, _not_installed(wanted[c.runtime], host)) for c in absent)
+    return [c for c in candidates if c not in absent], failures
+
+
+def _not_installed(runtime: runtimes.Runtime, host: Host) -> UnavailableError:
+    return UnavailableError(
+        f"runtime {runtime.name} is not installed on {host.where}. Install it with: "
+        f"{host.install_line(runtime.name, runtime.requires)}"
+    )
 
 
 def _only_error(comparison: Comparison, found: Sequence[object]) -> EdgecnnError | None:

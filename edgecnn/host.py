@@ -67,6 +67,12 @@ class Host(Protocol):
     def machine(self) -> dict[str, Any]:
         """Return the facts and the state of the machine (:class:`edgecnn.machine.Machine`)."""
 
+    def importable(self, modules: Sequence[str]) -> list[str]:
+        """Return those of these top-level Python modules that are there; none is imported."""
+
+    def install_line(self, runtime: str, requires: Sequence[str]) -> str:
+        """Return the command that brings a runtime there; ``requires`` as pip names packages."""
+
     def set_governor(self, name: str) -> None:
         """Set the frequency governor of all processors until the host is closed.
 

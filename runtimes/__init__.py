@@ -59,6 +59,8 @@ class Runtime(Protocol):
     formats: tuple[str, ...]
     requires: tuple[str, ...]
     """Packages as pip names them; the error of an unavailable runtime shows them."""
+    modules: tuple[str, ...]
+    """The modules of those packages, any of which makes it present; none where it needs none."""
     units: tuple[str, ...]
     """What it computes on, of :data:`edgecnn.device.UNITS`; the first is where it is at home."""
     timed: bool

@@ -27,6 +27,7 @@ from edgecnn.workload import Operator
 name = "litert"
 formats: tuple[str, ...] = ("tflite",)
 requires: tuple[str, ...] = ("ai-edge-litert>=2.0",)
+modules: tuple[str, ...] = ("ai_edge_litert", "tflite_runtime")
 units: tuple[str, ...] = ("local",)
 timed = True
 FUSED_BY = "ai-edge-litert 2.3"
@@ -53,7 +54,7 @@ _INTEGER = Rules(
 )
 """In int8, chains of functions of one value become a look-up in a table of 256."""
 
-_MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+_INTERPRETERS = tuple(f"{module}.interpreter" for module in modules)
 
 
 def unavailable(device: Device) -> str | None:
@@ -61,7 +62,7 @@ def unavailable(device: Device) -> str | None:
     problem = other_device_problem("LiteRT", device, *units)
     if problem is not None:
         return problem
-    problems = [import_problem(module, *requires) for module in _MODULES]
+    problems = [import_problem(module, *requires) for module in _INTERPRETERS]
     return None if None in problems else problems[0]
 
 
@@ -123,10 +124,10 @@ def _version() -> str:
 
 def _interpreter_class() -> Any:
     """Return the ``Interpreter`` of the first package that has it."""
-    for module in _MODULES:
+    for module in _INTERPRETERS:
         if import_problem(module, *requires) is None:
             return importlib.import_module(module).Interpreter
-    raise ImportError(f"none of {', '.join(_MODULES)} can be imported")
+    raise ImportError(f"none of {', '.join(_INTERPRETERS)} can be imported")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from edgecnn.workload import Operator
 name = "ncnn"
 formats: tuple[str, ...] = ("ncnn",)
 requires: tuple[str, ...] = ("ncnn>=1.0.20240820",)
+modules: tuple[str, ...] = ("ncnn",)
 units: tuple[str, ...] = ("local", "vulkan")
 timed = True
 FUSED_BY = "ncnn 1.0.20261020"

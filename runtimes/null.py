@@ -20,6 +20,7 @@ from edgecnn.runtimes._staged import OnHost
 name = "null"
 formats: tuple[str, ...] = file_formats.names()
 requires: tuple[str, ...] = ()
+modules: tuple[str, ...] = ()
 units: tuple[str, ...] = UNITS
 timed = False
 

@@ -19,6 +19,7 @@ from edgecnn.workload import Operator
 name = "openvino"
 formats: tuple[str, ...] = ("onnx", "tflite")
 requires: tuple[str, ...] = ("openvino>=2025.0",)
+modules: tuple[str, ...] = ("openvino",)
 units: tuple[str, ...] = ("local",)
 timed = True
 FUSED_BY = "openvino 2026.4"

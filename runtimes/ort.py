@@ -17,6 +17,7 @@ from edgecnn.runtimes._ort_fusion import fuse as fuse
 name = "ort"
 formats: tuple[str, ...] = ("onnx",)
 requires: tuple[str, ...] = ("onnxruntime>=1.20",)
+modules: tuple[str, ...] = ("onnxruntime",)
 units: tuple[str, ...] = ("local", "cuda")
 timed = True
 FUSED_BY = "onnxruntime 1.32"

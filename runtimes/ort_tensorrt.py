@@ -33,6 +33,7 @@ name = "ort_tensorrt"
 formats: tuple[str, ...] = ("onnx",)
 # onnxruntime loads the library of TensorRT 10 (libnvinfer.so.10).
 requires: tuple[str, ...] = ("onnxruntime-gpu>=1.20", "tensorrt>=10,<11")
+modules: tuple[str, ...] = ("onnxruntime",)
 units: tuple[str, ...] = ("cuda",)
 timed = True
 

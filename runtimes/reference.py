@@ -16,6 +16,7 @@ from edgecnn.runtimes._staged import OnHost
 name = "reference"
 formats: tuple[str, ...] = ("onnx",)
 requires: tuple[str, ...] = ("onnx>=1.18",)
+modules: tuple[str, ...] = ("onnx",)
 units: tuple[str, ...] = ("local",)
 timed = False
 

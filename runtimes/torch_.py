@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 name = "torch"
 formats: tuple[str, ...] = ("pt2",)
 requires: tuple[str, ...] = ("torch>=2.9",)
+modules: tuple[str, ...] = ("torch",)
 units: tuple[str, ...] = ("local", "cuda")
 timed = True
 

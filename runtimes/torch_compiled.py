@@ -23,6 +23,7 @@ from edgecnn.runtimes._imports import import_problem
 name = "torch_compiled"
 formats = eager.formats
 requires = eager.requires
+modules = eager.modules
 units = eager.units
 timed = True
 

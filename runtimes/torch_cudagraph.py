@@ -14,6 +14,7 @@ from edgecnn.runtimes._imports import other_device_problem
 name = "torch_cudagraph"
 formats = eager.formats
 requires = eager.requires
+modules = eager.modules
 units: tuple[str, ...] = ("cuda",)
 timed = True
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,18 @@ def test_output_is_of_one_device(model: Artifact, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     assert profile(model, "--output", path).exit_code == 0
     assert Profile.load(path).device == "local"
+
+
+def test_an_absent_runtime_costs_no_process(
+    model: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = local.LocalHost()
+    monkeypatch.setattr(local, "connect", lambda device, what, say: host)
+    monkeypatch.setattr(host, "importable", lambda modules: ["onnxruntime"])
+    started: list[str] = []
+    start = host.start_worker
+    monkeypatch.setattr(host, "start_worker", lambda: (started.append("worker"), start())[1])
+    (outcome,) = fleet.profile(replace(request(model), runtime="auto"), [LOCAL])
+    assert [profile.runtime for profile in outcome.ranked()] == ["ort"]
+    assert len(started) == 1
+    assert "pip install" in str(outcome.failures[0].error)

@@ -53,6 +53,9 @@ def print_outcomes(outcomes: "Sequence[Outcome]") -> None:
         _print_one(outcomes[0])
     for outcome in outcomes:
         for failure in outcome.failures:
+            if failure.error is outcome.error:
+                # The command ends with it.
+                continue
             where = f"{failure.candidate.runtime} on {failure.candidate.device.label}"
             reason = str(failure.error).splitlines()[0]
             click.echo(f"{where}: not measured: {reason}", err=True)

@@ -11,7 +11,7 @@ from edgecnn.device import Device
 from edgecnn.devices import Say
 from edgecnn.errors import UnavailableError, UsageError
 from edgecnn.host import Closing, Timing
-from edgecnn.machine import governor
+from edgecnn.machine import governor, packages
 from edgecnn.onboard.install import Site
 from edgecnn.remote.setup import Request
 from edgecnn.worker_process import WorkerProcess
@@ -50,6 +50,14 @@ class LocalHost(Closing):
         self.workers: list[WorkerProcess] = []
         self._command = command
         self._settings = ExitStack()
+
+    def importable(self, modules: Sequence[str]) -> list[str]:
+        """Return those of these Python modules that are installed here."""
+        return packages.importable(modules)
+
+    def install_line(self, runtime: str, requires: Sequence[str]) -> str:
+        """Return pip's command that installs a runtime here."""
+        return f"pip install {' '.join(map(repr, requires))}"
 
     def set_governor(self, name: str) -> None:
         """Set the frequency governor until the host is closed; see :class:`edgecnn.host.Host`."""

@@ -69,6 +69,12 @@ class Runner:
 
         return asdict(machine.describe(folder=self._home))
 
+    def importable(self, modules: list[str]) -> dict[str, Any]:
+        """Say which of these Python modules are here; none is imported."""
+        from edgecnn.machine import packages
+
+        return {"modules": packages.importable(modules)}
+
     def missing(self, keys: list[str]) -> dict[str, Any]:
         """Say which files have to be sent, and how much of each arrived earlier."""
         return {"missing": {key: self._store.received(key) for key in self._store.missing(keys)}}
@@ -121,7 +127,18 @@ class Runner:
         self._session.close()
 
 
-OPS = ("claim", "ping", "machine", "missing", "put", "forget", "governor", "start", "end")
+OPS = (
+    "claim",
+    "ping",
+    "machine",
+    "importable",
+    "missing",
+    "put",
+    "forget",
+    "governor",
+    "start",
+    "end",
+)
 
 
 class Channel:

@@ -76,6 +76,15 @@ class RemoteHost(Closing):
         found: dict[str, Any] = self._link.request("machine")
         return found
 
+    def importable(self, modules: Sequence[str]) -> list[str]:
+        """Return those of these Python modules that the board has."""
+        found: list[str] = self._link.request("importable", modules=list(modules))["modules"]
+        return found
+
+    def install_line(self, runtime: str, requires: Sequence[str]) -> str:
+        """Return the command that brings a runtime to the board, beside those set up there."""
+        return f"edgecnn device setup NAME --runtime {runtime} (name all that it is to have)"
+
     def set_governor(self, name: str) -> None:
         """Set the board's frequency governor for this session.
 
