@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from edgecnn.profile import Target
 
-Kind = Literal["measured", "predicted", "published"]
+Kind = Literal["measured", "predicted", "fitted to published"]
 Top1Kind = Literal["measured", "published", "published fp32"]
 RULE = (
     "Among the candidates within the limits the one with the highest top-1, ties by latency. "
@@ -31,8 +31,10 @@ RULE = (
 class Row:
     """One candidate and what is known of it; each figure says of which kind it is.
 
-    ``latency_ms`` is the 95th percentile, ``p50_ms`` the median, ``top1`` in per cent, with
-    its 95 % interval where it was measured: differences inside it may be chance. ``problem``
+    ``latency_ms`` is the 95th percentile where it was measured, else the predicted median with its
+    ``interval_ms``; ``p50_ms`` the median. ``predicted_ms`` is what a table had said of a candidate
+    that was then measured. ``top1`` is in per cent, with its 95 % interval where it was measured:
+    differences inside it may be chance. ``problem``
     says why the candidate could not be made, proven or measured. ``rejected_because`` and
     ``pareto`` are filled in by :func:`choose`.
     """
@@ -46,6 +48,9 @@ class Row:
     weights: str | None = None
     latency_ms: float | None = None
     latency_kind: Kind | None = None
+    latency_source: str | None = None
+    interval_ms: tuple[float, float] | None = None
+    predicted_ms: float | None = None
     p50_ms: float | None = None
     peak_rss_bytes: int | None = None
     top1: float | None = None
@@ -55,6 +60,11 @@ class Row:
     problem: str | None = None
     pareto: bool = False
     rejected_because: str | None = None
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What is run where: equal for the prediction and the measurement of a candidate."""
+        return self.name, self.format, self.precision, self.runtime, self.threads
 
     def __str__(self) -> str:
         where = f", {self.runtime}, threads {self.threads}" if self.runtime else ""
@@ -70,6 +80,8 @@ class Choice:
     nearest: Row | None
     candidates: tuple[Row, ...]
     rule: str = RULE
+    notes: tuple[str, ...] = ()
+    """What to know before trusting it: such as predictions by the table of another machine."""
 
     @property
     def passed(self) -> bool:
@@ -87,6 +99,7 @@ class Choice:
             "nearest": None if self.nearest is None else asdict(self.nearest),
             "candidates": [asdict(row) for row in self.candidates],
             "rule": self.rule,
+            "notes": list(self.notes),
         }
 
 
@@ -143,6 +156,18 @@ def _dominates(one: Row, other: Row) -> bool:
 
 def _both(row: Row) -> tuple[float, float]:
     return row.latency_ms or 0.0, row.top1 or 0.0
+
+
+def by_promise(rows: Sequence[Row], target: Target) -> tuple[Row, ...]:
+    """Predicted rows that may meet the target, as far as their intervals tell, the best first."""
+    hopeful = [
+        row
+        for row in rows
+        if row.problem is None
+        and misses(replace(row, latency_ms=row.interval_ms[0] if row.interval_ms else None), target)
+        is None
+    ]
+    return tuple(sorted(hopeful, key=_rank))
 
 
 def _group(row: Row) -> int:

@@ -99,6 +99,9 @@ class Host(Protocol):
     def stage_all(self, paths: Sequence[Path]) -> list[str]:
         """Make several files visible; see :meth:`stage`."""
 
+    def forget(self, paths: Sequence[Path]) -> None:
+        """Say that files are not needed there again: copies of them are removed."""
+
     def recover(self) -> None:
         """Reconnect after a :class:`~edgecnn.errors.ConnectionLostError`.
 

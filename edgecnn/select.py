@@ -6,12 +6,13 @@ that an interrupted selection goes on where it was, and a repeated one is quick.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any, TypeVar
 
 import edgecnn
 from edgecnn import devices, export, images, measure, runtimes, sources
@@ -34,6 +35,7 @@ from edgecnn.evaluate import calibration_images, evaluate
 from edgecnn.export.calibration import DEFAULT_IMAGES
 from edgecnn.host import Host, Timing
 from edgecnn.hosted import ask_once
+from edgecnn.latency.table import Table
 from edgecnn.profile import MeasuredKey, Profile, Target
 from edgecnn.sources import Source
 
@@ -42,6 +44,7 @@ GROUP = 4
 RANDOM = "random"
 
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
 _REJECTS = (ExportError, UnavailableError, UsageError, DataError)
 """What goes wrong with one candidate and not with the selection."""
 
@@ -53,7 +56,8 @@ class Request:
     Candidates are models x formats x precisions x runtimes x threads. Without ``runtimes`` all
     available ones that open the format take part. ``data`` are photographs, for calibration and
     accuracy; at most ``limit`` of them measure accuracy. ``work`` keeps files and measurements;
-    with ``fresh`` latencies are measured again.
+    with ``fresh`` latencies are measured again. With ``finalists``, candidates of a shortlist, only
+    these take part of all combinations; ``tables`` are what predicted them.
     """
 
     models: tuple[str, ...]
@@ -70,6 +74,8 @@ class Request:
     limit: int | None = None
     fresh: bool = False
     plan: Plan = field(default_factory=lambda: Plan(stages=False))
+    finalists: tuple[Row, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -80,6 +86,29 @@ class Request:
             Recipe.parse(name)
         for name in self.runtimes:
             runtimes.get(name)
+
+    @classmethod
+    def of_finalists(cls, finalists: Sequence[Row], **others: Any) -> "Request":
+        """Return the request that measures these candidates and no others."""
+        return cls(
+            models=_unique(row.name for row in finalists),
+            formats=_unique(row.format for row in finalists),
+            precisions=_unique(row.precision for row in finalists),
+            runtimes=_unique(row.runtime for row in finalists if row.runtime),
+            threads=_unique(row.threads for row in finalists if row.threads),
+            finalists=tuple(finalists),
+            **others,
+        )
+
+    def wants(self, model: str, format_name: str, precision: str) -> bool:
+        """Return whether such a file takes part."""
+        wanted = {(row.name, row.format, row.precision) for row in self.finalists}
+        return not wanted or (model, format_name, precision) in wanted
+
+    def times(self, row: Row, runtime: str, threads: int) -> bool:
+        """Return whether the file of a row takes part on a runtime with so many threads."""
+        wanted = {one.place for one in self.finalists}
+        return not wanted or replace(row, runtime=runtime, threads=threads).place in wanted
 
     @cached_property
     def listing(self) -> tuple[Path, ...]:
@@ -118,7 +147,18 @@ def select(request: Request, progress: Progress | None = None) -> Choice:
         _refuse_emulated(request.device, host.timing)
         rows = list(_measured(request, host, made, report))
         rows = list(_with_accuracy(request, host, made, rows, report))
-    return choose(rows, request.target)
+        notes = _mismatches(request, host)
+    return replace(choose(rows, request.target), notes=notes)
+
+
+def _mismatches(request: Request, host: Host) -> tuple[str, ...]:
+    """Return how the device differs from what the tables are of."""
+    found = []
+    for table in request.tables:
+        differs = table.differs(_environment(host, table.runtime))
+        if differs:
+            found.append(f"the table of {table} is of another device: {'; '.join(differs)}")
+    return tuple(found)
 
 
 def _refuse_emulated(device: Device, timing: Timing) -> None:
@@ -133,14 +173,15 @@ def _make_all(request: Request, report: Progress) -> Iterator[Made]:
     variants = tuple(product(request.formats, request.precisions))
     total = len(request.models) * len(variants)
     for index, model in enumerate(request.models):
+        wanted = [pair for pair in variants if request.wants(model, *pair)]
         report(f"loading {model}", index * len(variants), total)
         try:
             source = _source(request, model)
         except WeightsError as error:
             lacking = str(error)
-            yield from (Made(Row(model, f, p, None, None, problem=lacking)) for f, p in variants)
+            yield from (Made(Row(model, f, p, None, None, problem=lacking)) for f, p in wanted)
             continue
-        for number, (format_name, precision) in enumerate(variants):
+        for number, (format_name, precision) in enumerate(wanted):
             done = index * len(variants) + number
             report(f"{source.name} {format_name} {precision}", done, total)
             yield _make(request, source, format_name, precision)
@@ -252,7 +293,7 @@ def _measured(
     for one in made:
         for candidate in candidates[id(one)]:
             key = candidate.key
-            yield _timed_row(one.row, candidate, profiles.get(key), problems.get(key))
+            yield _timed_row(request, one.row, candidate, profiles.get(key), problems.get(key))
         if not candidates[id(one)]:
             problem = one.row.problem or f"no runtime here or asked for opens {one.row.format}"
             yield replace(one.row, problem=problem)
@@ -302,8 +343,11 @@ def _candidates(
     names = [name for name in request.runtimes if name in reading] or (
         [] if request.runtimes else available[artifact.format]
     )
-    pairs = product(names, request.threads)
-    return [Candidate(artifact, name, request.device, threads) for name, threads in pairs]
+    return [
+        Candidate(artifact, name, request.device, threads)
+        for name, threads in product(names, request.threads)
+        if request.times(made.row, name, threads)
+    ]
 
 
 def _earlier(request: Request, candidate: Candidate, now: Environment) -> Profile | None:
@@ -326,8 +370,16 @@ def _profile_path(request: Request, key: MeasuredKey) -> Path:
     return request.work / "profiles" / f"{sha256[:16]}-{runtime}-{_safe(device)}-t{threads}.json"
 
 
-def _timed_row(row: Row, candidate: Candidate, profile: Profile | None, problem: str | None) -> Row:
+def _timed_row(
+    request: Request,
+    row: Row,
+    candidate: Candidate,
+    profile: Profile | None,
+    problem: str | None,
+) -> Row:
     row = replace(row, runtime=candidate.runtime, threads=candidate.threads, problem=problem)
+    known = {one.place: one.latency_ms for one in request.finalists}
+    row = replace(row, predicted_ms=known.get(row.place))
     if profile is None:
         return row
     latency = profile.latency
@@ -412,6 +464,10 @@ def _accurate_row(row: Row, evaluation: Evaluation | None) -> Row:
         top1_source=f"{evaluation.images} photographs of {Path(evaluation.data).name}, "
         f"{evaluation.runtime}",
     )
+
+
+def _unique(values: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def _key(*parts: object) -> str:

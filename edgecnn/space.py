@@ -28,6 +28,7 @@ from math import prod
 from pathlib import Path
 from random import Random
 
+from edgecnn import strides
 from edgecnn.errors import SpecError
 from edgecnn.space_file import read, resolution_part
 from edgecnn.space_rows import Part, Picks, Slot, V
@@ -189,6 +190,27 @@ class Space:
         first = replace(self.first, resolution=pixels[0])
         return replace(self, first=first, resolution=resolution)
 
+    def with_output_stride(self, wanted: int) -> Space:
+        """The same rows without the first strides, for small pictures; see `strides.dropped`.
+
+        Raises SpecError where it cannot be had, or where a row's stride is itself a choice.
+        """
+        rows = strides.dropped([_stride(self.name, row) for row in self.rows], wanted)
+        if not rows:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}-os{wanted}",
+            first=strides.with_output_stride(self.first, wanted),
+            rows=tuple(_denser(row) if i in rows else row for i, row in enumerate(self.rows)),
+        )
+
+    @property
+    def suited_stride(self) -> int:
+        """The output stride for the smallest of its resolutions; see `strides.suited`."""
+        found = [_stride(self.name, row) for row in self.rows]
+        return strides.suited(found, min(self.resolution.variants.values()))
+
     def _picked(self, choices: Choices) -> list[tuple[Part[int] | Part[Block], Picks]]:
         self.decode(choices)
         return [(part, tuple(choices.get(s.name) for s in part.slots)) for part in self.parts]
@@ -211,6 +233,17 @@ def names() -> tuple[str, ...]:
 
 
 _text = lru_cache(maxsize=1 << 14)(str)
+
+
+def _stride(space: str, row: Part[Block]) -> int:
+    found = {block.stride for block in row.variants.values()}
+    if len(found) > 1:
+        raise SpecError(f"a row of {space} chooses its stride itself: {sorted(found)}.")
+    return found.pop()
+
+
+def _denser(row: Part[Block]) -> Part[Block]:
+    return replace(row, variants={k: strides.denser(v) for k, v in row.variants.items()})
 
 
 def _value(part: Part[V], choices: Choices) -> V:

@@ -161,7 +161,7 @@ def proxy(
     Networks are the same where rows, resolution and conventions are, whatever their names. `watch`
     is not called for one that is known. Raises as `fit`, and DiskError.
     """
-    path = work / "trained" / f"{_key(spec, pictures, recipe)}.json"
+    path = work / "trained" / f"{key(spec, pictures, recipe)}.json"
     if path.exists():
         return replace(Trained.load(path), model=spec.name)
     _, trained = fit(spec, pictures, recipe, watch)
@@ -169,7 +169,8 @@ def proxy(
     return trained
 
 
-def _key(spec: ModelSpec, pictures: Pictures, recipe: Recipe) -> str:
+def key(spec: ModelSpec, pictures: Pictures, recipe: Recipe) -> str:
+    """A text that is the same for equal rows, conventions, pictures and recipe alone."""
     nameless = replace(pictures.adapted(spec), name="-", family="-")
     text = "\n".join((str(nameless), pictures.digest, recipe.digest))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

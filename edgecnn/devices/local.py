@@ -81,6 +81,9 @@ class LocalHost(Closing):
         """Return the paths themselves."""
         return [self.stage(path) for path in paths]
 
+    def forget(self, paths: Sequence[Path]) -> None:
+        """Do nothing: there are no copies."""
+
     def recover(self) -> None:
         """Refuse: nothing can come between this machine and itself."""
         raise UnavailableError("the measuring process on this machine is gone.")

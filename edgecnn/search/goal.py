@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from edgecnn import workload
 from edgecnn.errors import SpecError, UsageError, VerdictError
 from edgecnn.reward import Reward, front
 from edgecnn.search.accuracy import Accuracy, CandidateError, Kind
@@ -17,6 +19,7 @@ Aim = Literal["soft", "hard", "pareto"]
 Direction = Literal["maximize", "minimize"]
 Latency = Callable[[ModelSpec], float]
 """Predicts milliseconds. May raise CandidateError where it does not know a network."""
+PREDICTED, MEASURED = "predicted", "measured"
 UNJUDGEABLE = (CandidateError, SpecError)
 
 
@@ -26,7 +29,8 @@ class Goal:
 
     `aim`: MnasNet's reward, "soft" or "hard" (see `reward.py`), or "pareto": accuracy and latency
     as two objectives. `latency_name` says what predicts, e.g. a table with its digest: figures of
-    two tables are not comparable.
+    two tables are not comparable. `latency_kind` is how its figures are marked; where they are
+    measured, each takes seconds.
 
     Raises UsageError on an unknown aim, a target that is not above 0, or a space in which no
     network can be judged.
@@ -38,6 +42,7 @@ class Goal:
     latency: Latency
     latency_name: str
     aim: Aim = "soft"
+    latency_kind: str = PREDICTED
 
     def __post_init__(self) -> None:
         if self.aim not in get_args(Aim):
@@ -81,13 +86,13 @@ class Goal:
         return self.accuracy.network(self.space.decode(choices))
 
     def check(self) -> None:
-        """Raise VerdictError where no network of the space is predicted to meet the target."""
+        """Raise VerdictError where no network of the space meets the target."""
         fastest, latency_ms = _fastest(self)
         if latency_ms > self.target_ms:
             raise VerdictError(
                 f"no network of the space {self.space.name} meets {self.target_ms:g} ms: the "
-                f"fastest found, {fastest.name}, takes {latency_ms:.3g} ms (predicted). Raise the "
-                "target, or take a smaller space or resolution."
+                f"fastest found, {fastest.name}, takes {latency_ms:.3g} ms ({self.latency_kind}). "
+                "Raise the target, or take a smaller space or resolution."
             )
 
 
@@ -98,32 +103,44 @@ def _digest(space: Space) -> str:
 
 def _fastest(goal: Goal) -> tuple[ModelSpec, float]:
     """The first network within the target on the way down from neighbour to neighbour, else the
-    last one: a local minimum, and the least of all where layers add up."""
+    last one: a local minimum, and the least of all where layers add up.
+
+    Where latencies are measured, the way down is by multiply-adds, and its end alone is measured.
+    """
     listed = goal.accuracy.listed(goal.space)
     if listed is not None:
-        return min(_timed(goal, listed), key=lambda pair: pair[1])
+        return min(_rated(listed, goal.latency), key=lambda pair: pair[1])
+    if goal.latency_kind != MEASURED:
+        return _descended(goal, goal.latency, goal.target_ms)
+    least, _ = _descended(goal, lambda spec: float(workload.from_spec(spec).macs), 0.0)
+    return least, goal.latency(least)
+
+
+def _descended(goal: Goal, cost: Latency, enough: float) -> tuple[ModelSpec, float]:
     choices: Choices = goal.space.choose(lambda name, options: options[0])
-    best = goal.network(choices), goal.latency(goal.network(choices))
-    while best[1] > goal.target_ms:
+    first = goal.network(choices)
+    best = next(_rated([first], cost), (first, math.inf))
+    while best[1] > enough:
         near = {goal.network(other): other for other in goal.space.neighbours(choices)}
-        found = min(_timed(goal, list(near)), key=lambda pair: pair[1], default=best)
+        found = min(_rated(list(near), cost), key=lambda pair: pair[1], default=best)
         if found[1] >= best[1]:
             break
         best, choices = found, near[found[0]]
     return best
 
 
-def _timed(goal: Goal, specs: Sequence[ModelSpec]) -> Iterator[tuple[ModelSpec, float]]:
+def _rated(specs: Sequence[ModelSpec], cost: Latency) -> Iterator[tuple[ModelSpec, float]]:
+    """The networks whose cost is known, with it."""
     for spec in specs:
         try:
-            yield spec, goal.latency(spec)
+            yield spec, cost(spec)
         except UNJUDGEABLE:
             continue
 
 
 @dataclass(frozen=True)
 class Found:
-    """A network that was judged; the latency is predicted, `top1` (percent) is of `top1_kind`."""
+    """A network that was judged; `top1` in percent. Both figures are of the kind stated."""
 
     number: int
     spec: ModelSpec
@@ -131,9 +148,10 @@ class Found:
     top1_kind: Kind
     latency_ms: float
     reward: float
+    latency_kind: str = PREDICTED
 
     def meets(self, target_ms: float) -> bool:
-        """Whether it is predicted to meet a target."""
+        """Whether it meets a target, by `latency_ms`."""
         return self.latency_ms <= target_ms
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,7 +159,6 @@ class Found:
         return asdict(self) | {
             "name": self.spec.name,
             "spec": str(self.spec),
-            "latency_kind": "predicted",
         }
 
 

@@ -151,6 +151,7 @@ class Study:
             top1_kind=self.goal.accuracy.kind,
             latency_ms=latency_ms,
             reward=self.goal.reward(top1, latency_ms),
+            latency_kind=self.goal.latency_kind,
         )
 
     def _listed(self) -> list[samplers.Params]:

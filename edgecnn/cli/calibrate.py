@@ -1,0 +1,136 @@
+"""``edgecnn calibrate``: a latency table of a device."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgecnn.cli._options import device_option, force_option, threads_option
+from edgecnn.cli._output import common_options, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from edgecnn.latency import Errors, Table
+
+NEEDS = ("calibrate",)
+
+
+@click.command(short_help="A latency table of a device, to predict and select with.")
+@device_option
+@click.option("--runtime", required=True, metavar="NAME", help="ort or litert.")
+@click.option("--precision", default="fp32", show_default=True, metavar="fp32|w8a8")
+@threads_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The table.  [default: DEVICE-RUNTIME-PRECISION-tN.json]",
+)
+@click.option("--minutes", type=float, default=20.0, show_default=True, help="Measure so long.")
+@click.option(
+    "--target-error",
+    type=float,
+    default=0.0,
+    help="Stop when the median error on held-out networks is below (%).",
+)
+@force_option
+@common_options
+def command(
+    device: str,
+    runtime: str,
+    precision: str,
+    threads: int,
+    output: Path | None,
+    minutes: float,
+    target_error: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Measure designed networks on a device and fit a table that predicts the latency of others.
+
+    An interrupted calibration goes on where it was when the same command is given again. The
+    networks are made for the purpose; those of the zoo are measured in between and never fitted,
+    so that the error on them is that of networks which the table has not seen.
+    """
+    from edgecnn.files import refuse_existing
+
+    where = output or Path(_default_name(device, runtime, precision, threads))
+    refuse_existing(where, force)
+    table = _measured(device, runtime, precision, threads, minutes, target_error, where)
+    if as_json:
+        print_json(_document(table, where))
+    else:
+        _print(table, where)
+
+
+def _default_name(device: str, runtime: str, precision: str, threads: int) -> str:
+    place = "".join(c if c.isalnum() else "-" for c in device).strip("-")
+    return f"{place}-{runtime}-{precision}-t{threads}.json"
+
+
+def _measured(
+    device: str,
+    runtime: str,
+    precision: str,
+    threads: int,
+    minutes: float,
+    target_error: float,
+    output: Path,
+) -> "Table":
+    """Calibrate; what is measured stays in a file beside the table until that is written."""
+    from edgecnn import devices
+    from edgecnn.latency.calibrate import Request, calibrate
+
+    request = Request(
+        runtime, precision, threads, devices.parse(device), minutes, target_error / 100
+    )
+    journal = output.with_name(output.name + ".samples")
+    with progress() as report:
+        table = calibrate(request, journal, report)
+    table.save(output)
+    journal.unlink()
+    return table
+
+
+def _document(table: "Table", output: Path) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "table": str(output),
+        "source": table.source,
+        "device": table.device,
+        "runtime": table.runtime,
+        "runtime_version": table.runtime_version,
+        "precision": table.precision,
+        "threads": table.threads,
+        "samples": len(table.samples),
+        "errors": asdict(table.errors),
+        "notes": list(table.notes),
+    }
+
+
+def _print(table: "Table", output: Path) -> None:
+    rows = [_errors("designed networks, held out", table.errors.designed)]
+    if table.errors.networks is not None:
+        rows.append(_errors("the zoo's networks, never fitted", table.errors.networks))
+    print_table(
+        ["errors of prediction", "networks", "median", "within 5 %", "within 10 %", "bias"],
+        rows,
+        title=f"{table}: {len(table.samples)} samples",
+        text=["errors of prediction"],
+    )
+    print_table(
+        ["operator", "share of time", "error"],
+        [
+            [one.kind, f"{one.share:.1%}", f"{one.error:.1%}"]
+            for one in sorted(table.errors.kinds, key=lambda one: -one.share)
+        ],
+        title="Held-out error of networks, weighted by the share of an operator in them",
+        text=["operator"],
+    )
+    for note in table.notes:
+        click.echo(f"  {note}")
+    click.echo(str(output))
+
+
+def _errors(of: str, errors: "Errors") -> list[object]:
+    shares = (errors.median, errors.within_5, errors.within_10)
+    return [of, errors.networks, *(f"{share:.1%}" for share in shares), f"{errors.bias:+.1%}"]

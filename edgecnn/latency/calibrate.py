@@ -1,0 +1,364 @@
+"""Calibrating: measure designed networks on a device until their latency can be predicted.
+
+What is measured next is what the model is least sure of: of many random networks those on which
+its members disagree most. The zoo is measured in between and never fitted: the error on it is that
+of real networks, of families that took no part.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn import devices, families, runtimes
+from edgecnn.device import LOCAL, Device
+from edgecnn.encoding import Encoder, Signature
+from edgecnn.environment import Environment, package_versions
+from edgecnn.errors import MeasurementError, UsageError
+from edgecnn.fusion import Target
+from edgecnn.latency import design, figures
+from edgecnn.latency.fit import Fitted, fit
+from edgecnn.latency.journal import Journal
+from edgecnn.latency.predictor import relative_spread
+from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
+from edgecnn.latency.sampler import Sampler, reference, written_format
+from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
+from edgecnn.spec import ModelSpec, parse_name
+
+FIRST_FIT = 240
+GROWTH = 1.5
+"""Fitted again when so many times the samples of the last fit are there."""
+POOL = 6
+"""Random networks looked at for each that is chosen."""
+BY_CHANCE = 0.3
+"""Share of networks not chosen by disagreement: it says nothing of what no member knows."""
+SHARES = (0.55, 0.2, 0.25)
+"""Of networks of one or two rows, whose few operators are told apart best; of those that are
+mostly head, where weights are large and maps small; and of whole networks."""
+CHECK_EVERY = 10
+BATCH = 40
+FEWEST = 60
+_LARGEST_CHECK = 320
+_CHECK_SEED = 5
+_WIDTHS, _RESOLUTIONS = (0.5, 0.75, 1.25), (96, 128, 160, 192, 256)
+
+_SMALL_NETWORKS = design.Ranges(
+    rows=(1, 2),
+    resolution=(8, 160),
+    repeats=(2, 3, 4, 6),
+    head=(8, 64),
+    classes=(10, 10),
+    row_macs=40_000_000,
+)
+_HEADS = design.Ranges(
+    rows=(1, 2),
+    resolution=(8, 40),
+    channels=(64, 480),
+    repeats=(1, 2),
+    row_macs=40_000_000,
+)
+_WHOLE_NETWORKS = design.Ranges(row_macs=80_000_000)
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, seconds spent, and seconds in all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to calibrate. `target_error` is of the median on designed networks, as a share."""
+
+    runtime: str
+    precision: str = "fp32"
+    threads: int = 1
+    device: Device = LOCAL
+    minutes: float = 20.0
+    target_error: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= 24 * 60:
+            raise UsageError(f"{self.minutes:g} minutes; allowed: above 0, up to a day.")
+        if not 0 <= self.target_error < 1:
+            raise UsageError(
+                f"an error of {self.target_error:g}; allowed: from 0 to below 1, such as 0.03."
+            )
+        written_format(self.runtime, self.precision)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model, the samples that it was fitted to, and its errors on networks that it held out."""
+
+    fitted: Fitted
+    samples: tuple[Sample, ...]
+
+    @property
+    def errors(self) -> Errors:
+        """On designed networks, each predicted by a member that did not see it."""
+        return Errors.of(self.fitted.held_out_ms, [one.latency_ms for one in self.samples])
+
+
+def calibrate(request: Request, journal_path: Path, progress: Progress | None = None) -> Table:
+    """Measure and fit. The journal stays: the caller removes it once the table is saved.
+
+    Called again with the same journal, it goes on; the time spent before counts.
+
+    Raises:
+        UsageError: the device is emulated, or the journal is of another calibration.
+        MeasurementError: too little could be measured in the time.
+        EdgecnnError: the device or the runtime is not available.
+    """
+    report = progress or _silent
+    with devices.connect(request.device, "calibrate", lambda text: report(text, 0, 0)) as host:
+        if host.timing == "emulated":
+            raise UsageError(
+                f"{request.device} has no latency to measure: its processor is emulated. "
+                "Calibrate on the board itself (--device ssh://...)."
+            )
+        with Sampler(
+            host, request.device, request.runtime, request.precision, request.threads
+        ) as sampler:
+            return calibrate_with(request, sampler, journal_path, report)
+
+
+class Measures(Protocol):
+    """What networks are measured with: a `Sampler`."""
+
+    def environment(self) -> Environment:
+        """The machine and the versions in use."""
+
+    def measure(self, spec: ModelSpec) -> Sample:
+        """Measure a network."""
+
+
+def calibrate_with(
+    request: Request, sampler: Measures, journal_path: Path, report: Progress | None = None
+) -> Table:
+    """Measure with a sampler and fit; see `calibrate`."""
+    environment = sampler.environment()
+    with Journal(journal_path, _subject(request, environment)) as journal:
+        found = _Calibration(request, environment, report or _silent).run(sampler, journal)
+        return _table(request, environment, found, journal.samples)
+
+
+def _subject(request: Request, environment: Environment) -> dict[str, Any]:
+    """What all samples of a journal have in common."""
+    return {
+        "runtime": request.runtime,
+        "precision": request.precision,
+        "threads": request.threads,
+        "device": str(request.device),
+        "reference": str(reference()),
+        "environment": [str(part) for part in environment.fingerprint],
+    }
+
+
+class _Calibration:
+    """Measure, fit, choose what to measure next."""
+
+    def __init__(self, request: Request, environment: Environment, report: Progress) -> None:
+        self._request, self._report = request, report
+        self._operators = Operators(request, environment)
+
+    def run(self, sampler: Measures, journal: Journal) -> Fit:
+        """Measure until the time is spent or the error is small enough; return the last fit."""
+        limit_s, checks = 60 * self._request.minutes, check_networks()
+        found: Fit | None = None
+        enough, queue = FIRST_FIT, list[ModelSpec]()
+        start = time.monotonic() - sum(sample.seconds for sample in journal.samples)
+        while (spent := time.monotonic() - start) < limit_s:
+            if len(journal.samples) >= enough:
+                found = self._fit(journal.samples)
+                if found.errors.median <= self._request.target_error:
+                    return found
+                enough, queue = round(GROWTH * len(journal.samples)), []
+            self._report(_state(journal.samples, found), round(spent), round(limit_s))
+            number, is_check = divmod(len(journal.samples), CHECK_EVERY)
+            if is_check == 0 and checks:
+                _measure(sampler, journal, checks[number % len(checks)], checks=True)
+                continue
+            queue = queue or self._next(len(journal.samples), found)
+            _measure(sampler, journal, queue.pop(), checks=False)
+        return self._fit(journal.samples)
+
+    def _fit(self, samples: Sequence[Sample]) -> Fit:
+        used = [sample for sample in undisturbed(samples) if not sample.checks]
+        if len(used) < FEWEST:
+            raise MeasurementError(
+                f"{len(used)} networks could be measured undisturbed; at least {FEWEST} are "
+                "needed. Leave the device alone and allow more minutes: the command goes on where "
+                "it was."
+            )
+        self._report(f"fitting {len(used)} networks", 0, 0)
+        networks = [self._operators.of(sample.network) for sample in used]
+        latencies_ms = [sample.latency_ms for sample in used]
+        signatures, request = self._operators.signatures, self._request
+        fitted = fit(networks, latencies_ms, signatures, request.precision, seed=request.seed)
+        return Fit(fitted, tuple(used))
+
+    def _next(self, at: int, found: Fit | None) -> list[ModelSpec]:
+        """Networks to measure: of a pool those on which the members disagree most, some others."""
+        random = Random(f"{self._request.seed} {at}")  # noqa: S311 (no secrets)
+        if found is None:
+            return [_random_network(random) for _ in range(BATCH)]
+        model, by_chance = found.fitted.model, round(BY_CHANCE * BATCH)
+
+        def disagreement(spec: ModelSpec) -> float:
+            signatures = [self._operators.signatures[one] for one in self._operators.of(spec)]
+            return relative_spread(model.members_ms(signatures).sum(axis=1))
+
+        pool = [_random_network(random) for _ in range(POOL * BATCH)]
+        unsure = sorted(pool[by_chance:], key=disagreement)[by_chance - BATCH :]
+        return pool[:by_chance] + unsure
+
+
+class Operators:
+    """The operators that the runtime executes for networks, numbered."""
+
+    def __init__(self, request: Request, environment: Environment) -> None:
+        target = Target(request.precision, environment.machine, frozenset(environment.isa))
+        self._encoder = Encoder(request.runtime, target)
+
+    @property
+    def signatures(self) -> list[Signature]:
+        """What each number is."""
+        return self._encoder.signatures
+
+    def of(self, spec: ModelSpec) -> list[int]:
+        """The numbers of a network's operators, in order."""
+        rows = self._encoder.rows(spec)
+        return [number for row in rows for number in self._encoder.operators[row]]
+
+
+def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:
+    start = time.monotonic()
+    found = sampler.measure(spec)
+    journal.add(replace(found, checks=checks, seconds=time.monotonic() - start))
+
+
+def _state(samples: Sequence[Sample], found: Fit | None) -> str:
+    error = "" if found is None else f", error {found.errors.median:.1%}"
+    return f"{len(samples)} networks{error}"
+
+
+def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
+    """Of each network the sample that was disturbed least, where it was hardly disturbed."""
+    if not samples:
+        return []
+    limit_ms = DISTURBED * quiet_pace(samples)
+    best: dict[str, Sample] = {}
+    for sample in samples:
+        known = best.get(sample.spec)
+        if sample.pace_ms <= (limit_ms if known is None else known.pace_ms):
+            best[sample.spec] = sample
+    return list(best.values())
+
+
+def _random_network(random: Random) -> ModelSpec:
+    kinds = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS)
+    return design.random_spec(random, random.choices(kinds, SHARES)[0])
+
+
+def check_networks() -> list[ModelSpec]:
+    """The zoo up to 320 pixels, and a variant of each in width and resolution; in random order."""
+    random = Random(_CHECK_SEED)  # noqa: S311 (no secrets)
+    found = []
+    for spec in families.all().values():
+        if spec.resolution > _LARGEST_CHECK:
+            continue
+        found.append(spec)
+        width, resolution = random.choice(_WIDTHS), random.choice(_RESOLUTIONS)
+        if parse_name(spec.name)[1:3] == (1.0, 1.0):
+            found.append(spec.scaled(width, 1.0, resolution))
+    random.shuffle(found)
+    return found
+
+
+def _table(
+    request: Request, environment: Environment, found: Fit, samples: Sequence[Sample]
+) -> Table:
+    """The table of a calibration."""
+    versions = environment.versions
+    names = package_versions(runtimes.get(request.runtime).requires)
+    return Table(
+        source="measured",
+        device=str(request.device),
+        runtime=request.runtime,
+        runtime_version=" ".join(f"{name} {versions.get(name, '?')}" for name in names),
+        precision=request.precision,
+        threads=request.threads,
+        governor=environment.governor,
+        environment=environment,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=found.fitted.model,
+        errors=_held_out(found, samples, Operators(request, environment)),
+        samples=tuple(samples),
+        notes=_notes(samples),
+    )
+
+
+def _held_out(found: Fit, samples: Sequence[Sample], operators: Operators) -> HeldOut:
+    model = found.fitted.model
+    networks = [operators.of(one.network) for one in found.samples]
+    checked = [sample for sample in undisturbed(samples) if sample.checks]
+    of_checked = [operators.of(one.network) for one in checked]
+    members_ms = model.members_ms(operators.signatures)
+    times_ms = members_ms.mean(axis=0)
+    checks = tuple(
+        Check(sample.network.name, float(times_ms[numbers].sum()) + model.run_ms, sample.latency_ms)
+        for sample, numbers in zip(checked, of_checked, strict=True)
+    )
+    spreads = [relative_spread(members_ms[:, numbers].sum(axis=1)) for numbers in networks]
+    predicted, measured = [one.predicted_ms for one in checks], [one.measured_ms for one in checks]
+    return HeldOut(
+        designed=found.errors,
+        networks=Errors.of(predicted, measured) if checks else None,
+        kinds=_by_kind(found, networks, times_ms, operators.signatures),
+        checks=checks,
+        spread=float(np.median(spreads)),
+    )
+
+
+def _by_kind(
+    found: Fit,
+    networks: Sequence[Sequence[int]],
+    times: NDArray[np.float64],
+    signatures: Sequence[Signature],
+) -> tuple[KindErrors, ...]:
+    """Held-out errors by kind: of networks, weighted by the share that the kind has in them."""
+    sizes = [len(network) for network in networks]
+    of = np.repeat(np.arange(len(networks)), sizes)
+    numbers = np.array([number for network in networks for number in network])
+    share = times[numbers] / np.bincount(of, times[numbers])[of]
+    measured = np.array([sample.latency_ms for sample in found.samples])
+    error = np.abs(found.fitted.held_out_ms / measured - 1)[of]
+    kinds = np.array([figures.kind(signatures[number]) for number in numbers])
+    return tuple(
+        KindErrors(
+            str(name),
+            share=float(times[numbers][kinds == name].sum() / times[numbers].sum()),
+            error=float(np.average(error[kinds == name], weights=share[kinds == name])),
+        )
+        for name in np.unique(kinds)
+    )
+
+
+def _notes(samples: Sequence[Sample]) -> tuple[str, ...]:
+    left = len(undisturbed(samples)) / len({sample.spec for sample in samples})
+    if left > 0.8:
+        return ()
+    return (
+        f"{1 - left:.0%} of the networks were left out: something else used the device meanwhile",
+    )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return

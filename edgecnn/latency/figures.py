@@ -1,0 +1,113 @@
+"""The figures of an operator that a latency model looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.encoding import Features, Signature, features
+
+LINEAR = (
+    "one", "macs", "macs in tiles of 8", "macs in tiles of 16", "tiles of 16", "patches",
+    "pixels_out", "rows_out", "input_bytes", "output_bytes", "weight_bytes",
+)  # fmt: skip
+"""What the time of an operator is first taken to be a sum of.
+
+Matrix kernels compute tiles of a few pixels by 8 or 16 channels, and whole ones even where the
+result is smaller; a depthwise kernel computes 8 or 16 channels of a pixel. `patches` are the inputs
+of all results, as a convolution gathers them.
+"""
+UNITS = np.array([1e-3, 1e-8, 1e-8, 1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-7, 1e-7, 1e-7])
+"""Brings the coefficients near 1 millisecond."""
+_TILE_PIXELS = 5
+TREES = (
+    "kind", "activation", "channels_in", "channels_out", "pixels_in", "pixels_out", "width_out",
+    "area", "stride", "macs", "input_bytes", "output_bytes", "weight_bytes", "reduction",
+    "channels_in % 8", "channels_out % 8", "channels_out % 16", "width_out % 8", "macs / bytes",
+    "inputs",
+)  # fmt: skip
+"""What the trees correct that sum by. `reduction` is the number of products in one result."""
+SPANNED = ("channels_in", "channels_out", "pixels_out", "macs", "weight_bytes")
+"""Figures whose range a table knows."""
+
+Floats = NDArray[np.float64]
+
+
+def kind(of: Signature) -> str:
+    """Operators of one kind are fitted together: what it is, and the runtime's name for it."""
+    return f"{of.op}/{of.node}"
+
+
+def linear(signatures: Sequence[Signature], precision: str) -> Floats:
+    """The figures of `LINEAR`, shape (n, 11)."""
+    rows = [_linear(one, features(one, precision)) for one in signatures]
+    found: Floats = np.array(rows, np.float64).reshape(-1, len(LINEAR)) * UNITS
+    return found
+
+
+def _linear(of: Signature, f: Features) -> tuple[float, ...]:
+    pixels, moved = f.height_out * f.width_out, (f.input_bytes, f.output_bytes, f.weight_bytes)
+    if not f.macs:
+        return (1, 0, 0, 0, 0, 0, pixels, f.height_out, *moved)
+    if of.op == "depthwise_conv":
+        groups_8, groups_16 = _ceil(f.channels_out, 8), _ceil(f.channels_out, 16)
+        tiled = (8 * groups_8 * pixels * f.area, 16 * groups_16 * pixels * f.area)
+        return (1, f.macs, *tiled, groups_16 * pixels, 0, pixels, f.height_out, *moved)
+    products = f.channels_in // f.groups * f.area
+    across = _ceil(pixels, _TILE_PIXELS)
+    tiles_8, tiles_16 = across * _ceil(f.channels_out, 8), across * _ceil(f.channels_out, 16)
+    tiled = (8 * _TILE_PIXELS * tiles_8 * products, 16 * _TILE_PIXELS * tiles_16 * products)
+    return (1, f.macs, *tiled, tiles_16, pixels * products, pixels, f.height_out, *moved)
+
+
+def _ceil(value: int, step: int) -> int:
+    return -(-value // step)
+
+
+def trees(
+    signatures: Sequence[Signature],
+    precision: str,
+    kinds: Sequence[str],
+    activations: Sequence[str],
+) -> Floats:
+    """The figures of `TREES`, shape (n, 20); -1 for a kind or activation that is not listed."""
+    kind_at = {name: at for at, name in enumerate(kinds)}
+    activation_at = {name: at for at, name in enumerate(activations)}
+    rows = []
+    for one in signatures:
+        f = features(one, precision)
+        moved = f.input_bytes + f.output_bytes + f.weight_bytes
+        rows.append((
+            kind_at.get(kind(one), -1),
+            activation_at.get(one.activation, -1),
+            f.channels_in,
+            f.channels_out,
+            f.height_in * f.width_in,
+            f.height_out * f.width_out,
+            f.width_out,
+            f.area,
+            f.stride,
+            f.macs,
+            f.input_bytes,
+            f.output_bytes,
+            f.weight_bytes,
+            f.channels_in // f.groups * f.area,
+            f.channels_in % 8,
+            f.channels_out % 8,
+            f.channels_out % 16,
+            f.width_out % 8,
+            f.macs / moved,
+            1 + bool(one.second_shape),
+        ))  # fmt: skip
+    return np.array(rows, np.float64).reshape(-1, len(TREES))
+
+
+def spanned(signatures: Sequence[Signature], precision: str) -> Floats:
+    """The figures of `SPANNED`, shape (n, 5)."""
+    rows = [
+        (f.channels_in, f.channels_out, f.height_out * f.width_out, f.macs, f.weight_bytes)
+        for f in (features(one, precision) for one in signatures)
+    ]
+    return np.array(rows, np.float64).reshape(-1, len(SPANNED))

@@ -1,0 +1,217 @@
+"""Fitting a model of operators to the latencies of whole networks.
+
+A runtime may tell the time of its nodes or not, and a node alone does not take the time that it
+takes in a network. So only whole networks are looked at: the sum over a network's operators is
+fitted to the logarithm of its latency, the linear part by non-negative least squares, the trees by
+gradient boosting (LightGBM) with the gradient of that sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.encoding import Signature
+from edgecnn.errors import UnavailableError
+from edgecnn.latency import figures
+from edgecnn.latency.forest import Forest, Growing
+from edgecnn.latency.model import Floats, Member, Model
+
+MEMBERS = 5
+ROUNDS = 500
+_PARAMETERS: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "num_leaves": 15,
+    "min_data_in_leaf": 5,
+    "min_sum_hessian_in_leaf": 0.3,
+    "lambda_l2": 0.05,
+    "feature_fraction": 0.6,
+    "verbose": -1,
+    "deterministic": True,
+    "force_row_wise": True,
+}
+_RIDGE = 1e-3
+_REWEIGHTED = 3
+_LEAST_MS = 1e-5
+_OUTLIER = 0.05
+"""Errors beyond this (of the logarithm) pull no harder: a disturbed measurement is no law."""
+_RUN_UNIT_MS = 1e-2
+
+Network = Sequence[int]
+"""The operators of a network, as indices into a list of signatures."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, and what its members predict for the networks that each did not see, in ms."""
+
+    model: Model
+    held_out_ms: Floats
+
+
+@dataclass(frozen=True)
+class _Data:
+    """All networks: `operators` one after another, `network` tells whose each is."""
+
+    linear: Floats
+    trees: Floats
+    kinds: NDArray[np.intp]
+    operators: NDArray[np.intp]
+    network: NDArray[np.intp]
+    log_ms: Floats
+
+    def part(self, networks: NDArray[np.intp]) -> _Data:
+        """Some of the networks, numbered anew."""
+        number = np.full(len(self.log_ms), -1)
+        number[networks] = np.arange(len(networks))
+        belongs = number[self.network]
+        keep = belongs >= 0
+        return _Data(
+            self.linear, self.trees, self.kinds,
+            self.operators[keep], belongs[keep], self.log_ms[networks],
+        )  # fmt: skip
+
+    def sums(self, operators_ms: Floats, run_ms: float) -> Floats:
+        """Milliseconds of each network, from those of each operator in the list of all."""
+        times = operators_ms[self.operators]
+        found = np.bincount(self.network, times, minlength=len(self.log_ms)) + run_ms
+        return np.asarray(found, np.float64)
+
+
+def fit(
+    networks: Sequence[Network],
+    latencies_ms: Sequence[float],
+    signatures: Sequence[Signature],
+    precision: str,
+    *,
+    threads: int = 1,
+    seed: int = 0,
+) -> Fitted:
+    """Fit a model; equal arguments give equal models.
+
+    Raises:
+        UnavailableError: LightGBM or SciPy is not installed.
+    """
+    used = sorted({number for network in networks for number in network})
+    seen = [signatures[number] for number in used]
+    kinds = tuple(sorted({figures.kind(one) for one in seen}))
+    activations = tuple(sorted({one.activation for one in seen}))
+    data = _data(networks, latencies_ms, used, seen, precision, kinds, activations)
+    held_out = np.empty(len(networks))
+    members = []
+    order = np.random.default_rng(seed).permutation(len(networks))
+    for number, out in enumerate(np.array_split(order, MEMBERS)):
+        seen_by = data.part(np.setdiff1d(order, out))
+        member = _fit_member(seen_by, len(kinds), seed + number, threads)
+        held_out[out] = data.sums(_operators_ms(member, data), member.run_ms)[out]
+        members.append(member)
+    spans = _spans(seen, precision, kinds)
+    return Fitted(Model(precision, kinds, activations, spans, tuple(members)), held_out)
+
+
+def _data(
+    networks: Sequence[Network],
+    latencies_ms: Sequence[float],
+    used: Sequence[int],
+    seen: Sequence[Signature],
+    precision: str,
+    kinds: Sequence[str],
+    activations: Sequence[str],
+) -> _Data:
+    position = {number: at for at, number in enumerate(used)}
+    return _Data(
+        figures.linear(seen, precision),
+        figures.trees(seen, precision, kinds, activations),
+        np.array([kinds.index(figures.kind(one)) for one in seen], np.intp),
+        np.array([position[number] for network in networks for number in network], np.intp),
+        np.repeat(np.arange(len(networks)), [len(network) for network in networks]),
+        np.log(np.asarray(latencies_ms, np.float64)),
+    )
+
+
+def _operators_ms(member: Member, data: _Data) -> Floats:
+    corrections = np.exp(member.corrections.predict(data.trees))
+    found: Floats = member.linear_ms(data.linear, data.kinds) * corrections
+    return found
+
+
+def _fit_member(data: _Data, kinds: int, seed: int, threads: int) -> Member:
+    coefficients, run_ms = _fit_linear(data, kinds)
+    base = (data.linear * coefficients[data.kinds]).sum(axis=1)
+    forest = _fit_trees(data, base, run_ms, seed, threads)
+    return Member(coefficients, run_ms, forest)
+
+
+def _fit_linear(data: _Data, kinds: int) -> tuple[Floats, float]:
+    """Coefficients by kind that are not negative, and the time of a run, by relative errors."""
+    try:
+        from scipy.optimize import nnls
+    except ImportError as error:
+        raise _missing(error) from error
+    width = len(figures.LINEAR)
+    system = np.zeros((len(data.log_ms), kinds * width + 1))
+    columns = data.kinds[data.operators, None] * width + np.arange(width)
+    np.add.at(system, (data.network[:, None], columns), data.linear[data.operators])
+    system[:, -1] = _RUN_UNIT_MS
+    relative = system * np.exp(-data.log_ms)[:, None]
+    ridge = _RIDGE * np.eye(system.shape[1])
+    weight = np.ones(len(system))
+    for _ in range(_REWEIGHTED):
+        rows = np.vstack([relative * weight[:, None], ridge])
+        found, _ = nnls(rows, np.concatenate([weight, np.zeros(len(ridge))]))
+        off = np.abs(relative @ found - 1)
+        # From least squares towards least deviations: few disturbed networks then pull little.
+        weight = np.sqrt(np.minimum(1.0, np.median(off) / np.maximum(off, 1e-12)))
+    coefficients = found[:-1].reshape(kinds, width)
+    # The correction is a factor: every operator needs something to be a factor of.
+    coefficients[:, 0] = np.maximum(coefficients[:, 0], _LEAST_MS / figures.UNITS[0])
+    return coefficients, float(found[-1] * _RUN_UNIT_MS)
+
+
+def _fit_trees(data: _Data, base: Floats, run_ms: float, seed: int, threads: int) -> Forest:
+    """Trees for the logarithm of the correction of each operator.
+
+    The loss is the squared error of the logarithm of a network's sum; an operator takes part in it
+    by its share of the sum. With the share as the second derivative too, a step never overshoots,
+    even where all operators of a network move together.
+    """
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise _missing(error) from error
+
+    of_operators, network = base[data.operators], data.network
+
+    def objective(scores: Floats, _: Any) -> tuple[Floats, Floats]:
+        times = of_operators * np.exp(scores)
+        sums = run_ms + np.bincount(network, times)
+        error = np.log(sums) - data.log_ms
+        share = times / sums[network]
+        pull = np.clip(error, -_OUTLIER, _OUTLIER)
+        weight = np.minimum(1.0, _OUTLIER / np.maximum(np.abs(error), 1e-12))
+        return pull[network] * share, weight[network] * share + 1e-9
+
+    rows = lightgbm.Dataset(data.trees[data.operators], params={"verbose": -1})
+    settings = {**_PARAMETERS, "objective": objective, "seed": seed, "num_threads": threads}
+    booster = lightgbm.train(settings, rows, ROUNDS)
+    growing = Growing([], [])
+    for tree in booster.dump_model()["tree_info"]:
+        growing.add(tree["tree_structure"])
+    return growing.done()
+
+
+def _spans(seen: Sequence[Signature], precision: str, kinds: Sequence[str]) -> Floats:
+    values = figures.spanned(seen, precision)
+    of = np.array([kinds.index(figures.kind(one)) for one in seen])
+    parts = [values[of == at] for at in range(len(kinds))]
+    return np.array([(part.min(axis=0), part.max(axis=0)) for part in parts])
+
+
+def _missing(error: ImportError) -> UnavailableError:
+    return UnavailableError(
+        f'calibrating needs {error.name}. Install it with: pip install "edgecnn[calibrate]"'
+    )

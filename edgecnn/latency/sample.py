@@ -1,0 +1,77 @@
+"""What was measured of one network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from edgecnn.spec import ModelSpec
+
+DISTURBED = 1.06
+"""A sample beside a reference that was slower than usual by this factor says little."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The median latency of a network, and the reference's right before and after it.
+
+    `spec` is the network's text (`ModelSpec.parse`); `checks` where it takes no part in fitting;
+    `seconds` is how long measuring it took in all.
+    """
+
+    spec: str
+    latency_ms: float
+    reference_ms: tuple[float, float]
+    runs: int
+    at: str
+    checks: bool = False
+    seconds: float = 0.0
+
+    @classmethod
+    def taken(
+        cls, spec: ModelSpec, latency_ms: float, reference_ms: tuple[float, float], runs: int
+    ) -> Sample:
+        """A sample of now."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(str(spec), latency_ms, reference_ms, runs, now)
+
+    @cached_property
+    def network(self) -> ModelSpec:
+        """The network."""
+        return ModelSpec.parse(self.spec)
+
+    @property
+    def pace_ms(self) -> float:
+        """The reference's latency meanwhile, the slower of both."""
+        return max(self.reference_ms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Sample:
+        """Read what `to_dict` wrote. Raises ValueError, KeyError or TypeError."""
+        before, after = map(float, data["reference_ms"])
+        found = cls(
+            spec=str(data["spec"]),
+            latency_ms=float(data["latency_ms"]),
+            reference_ms=(before, after),
+            runs=int(data["runs"]),
+            at=str(data["at"]),
+            checks=bool(data["checks"]),
+            seconds=float(data.get("seconds", 0.0)),
+        )
+        if not all(0 < ms < math.inf for ms in (found.latency_ms, before, after)):
+            raise ValueError(f"a sample of {found.latency_ms} ms beside {before} and {after} ms")
+        return found
+
+
+def quiet_pace(samples: Sequence[Sample]) -> float:
+    """The reference's latency when the machine is left alone: its lower quartile, in ms."""
+    paces = sorted(ms for sample in samples for ms in sample.reference_ms)
+    return paces[len(paces) // 4]

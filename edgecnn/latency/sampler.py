@@ -1,0 +1,189 @@
+"""Measuring one network after another on a device, each between two runs of a reference.
+
+A machine has moods: other load, clocks, heat. The reference, a network that stays the same, tells
+them from the network's own latency. Both run in processes of their own, kept on the same
+processors, since one processor may be slowed down and not the next; where it is, both move on. The
+candidates share a process, since starting one for each would take longer than measuring it.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from edgecnn import runtimes
+from edgecnn.device import Device
+from edgecnn.environment import Environment
+from edgecnn.errors import ConnectionLostError, UsageError
+from edgecnn.host import Closing, Host, Worker
+from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
+from edgecnn.latency import design, graphs
+from edgecnn.latency.sample import DISTURBED, Sample
+from edgecnn.spec import ModelSpec
+
+REFERENCE_SEED = 20190528
+_REFERENCE = design.Ranges(rows=(6, 6), resolution=(64, 64), channels=(16, 96), head=(256, 256))
+_REFERENCE_RUNS = 5
+_SETTLE_RUNS = 3
+_SECONDS = 0.05
+_LEAST_RUNS, _MOST_RUNS = 7, 50
+STEP_TIMEOUT_S = 120.0
+_ATTEMPTS = 3
+_REMEMBERED = 100
+T = TypeVar("T")
+
+
+class Sampler(Closing):
+    """Two measuring processes on a host; see the module."""
+
+    def __init__(
+        self, host: Host, device: Device, runtime: str, precision: str, threads: int
+    ) -> None:
+        """Remember where to measure; the processes start with the first network.
+
+        Raises:
+            UsageError: no format that the runtime reads can be written in this precision.
+        """
+        self._host = host
+        self._format = written_format(runtime, precision)
+        self._precision = precision
+        self._arguments: dict[str, Any] = {
+            "runtime": runtime,
+            "device": str(device.there),
+            "threads": threads,
+            "contract": None,
+        }
+        self._places: tuple[str, ...] = ()
+        self._place = 0
+        self._paces_ms: list[float] = []
+        self._stack = ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        self._workers: dict[str, Worker] = {}
+
+    def environment(self) -> Environment:
+        """The machine and the versions in use."""
+        found = ask_once(self._host, "environment", runtime=str(self._arguments["runtime"]))
+        return Environment.from_dict(found)
+
+    def measure(self, spec: ModelSpec) -> Sample:
+        """Measure a network; again elsewhere on the machine where it was disturbed.
+
+        Raises:
+            UnavailableError: the device went away and did not come back.
+            EdgecnnError: of the kind that the measuring process met.
+        """
+        path = self._written(spec, "candidate")
+        try:
+            found = self._recovering(lambda: self._measured(spec, path))
+            if self._is_slow(found):
+                self._move()
+                again = self._recovering(lambda: self._measured(spec, path))
+                found = min(found, again, key=lambda sample: sample.pace_ms)
+        finally:
+            self._host.forget([path])
+            path.unlink()
+        self._paces_ms.append(found.pace_ms)
+        return found
+
+    def _is_slow(self, sample: Sample) -> bool:
+        recent = sorted(self._paces_ms[-_REMEMBERED:])
+        return bool(recent) and sample.pace_ms > DISTURBED * recent[len(recent) // 4]
+
+    def _move(self) -> None:
+        """Take the next processors: a process that is kept on some cannot leave them."""
+        self._end_workers()
+        self._place = (self._place + 1) % len(self._places)
+
+    def close(self) -> None:
+        """End both processes."""
+        self._end_workers()
+        self._stack.close()
+
+    def _measured(self, spec: ModelSpec, path: Path) -> Sample:
+        reference, candidate = self._worker("reference"), self._worker("candidate")
+        self._open(candidate, path)
+        before = _median_ms(_runs(reference, _REFERENCE_RUNS, settle=1))
+        warm = _median_ms(_runs(candidate, _SETTLE_RUNS, settle=0))
+        runs = min(max(round(_SECONDS * 1e3 / warm), _LEAST_RUNS), _MOST_RUNS)
+        samples = _runs(candidate, runs, settle=0)
+        after = _median_ms(_runs(reference, _REFERENCE_RUNS, settle=1))
+        return Sample.taken(spec, _median_ms(samples), (before, after), runs)
+
+    def _worker(self, role: str) -> Worker:
+        worker = self._workers.get(role)
+        if worker is None:
+            self._places = self._places or places(self.environment(), self._arguments["threads"])
+            worker = self._workers[role] = self._stack.enter_context(self._host.start_worker())
+            if role == "reference":
+                self._open(worker, self._written(reference(), role))
+        return worker
+
+    def _open(self, worker: Worker, path: Path) -> None:
+        there = self._host.stage(path)
+        worker.request(
+            "open", OPEN_TIMEOUT_S, artifact=there, pin=self._places[self._place], **self._arguments
+        )
+
+    def _written(self, spec: ModelSpec, name: str) -> Path:
+        path = self._folder / f"{name}.{self._format}"
+        return graphs.write(spec, self._format, self._precision, path)
+
+    def _recovering(self, attempt: Callable[[], T]) -> T:
+        for _ in range(_ATTEMPTS):
+            try:
+                return attempt()
+            except ConnectionLostError:
+                self._workers.clear()
+                self._host.recover()
+        return attempt()
+
+    def _end_workers(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+
+def places(environment: Environment, threads: int) -> tuple[str, ...]:
+    """Where to run so many threads, as `--pin` takes it: on the fastest processors, last first.
+
+    The first processor often has the interrupts of all.
+    """
+    fastest = environment.clusters[-1].cpus if environment.clusters else ()
+    starts = range(len(fastest) - threads, -1, -threads)
+    windows = [fastest[start : start + threads] for start in starts]
+    return tuple(",".join(map(str, window)) for window in windows) or ("all",)
+
+
+def reference() -> ModelSpec:
+    """The network that all others are measured beside."""
+    return design.random_spec(Random(REFERENCE_SEED), _REFERENCE)  # noqa: S311 (no secrets)
+
+
+def written_format(runtime: str, precision: str) -> str:
+    """The format in which networks are written for a runtime.
+
+    Raises:
+        UsageError: there is none in this precision.
+    """
+    reads = runtimes.get(runtime).formats
+    for name, precisions in graphs.PRECISIONS.items():
+        if name in reads and precision in precisions:
+            return name
+    allowed = ", ".join(f"{name} {p}" for name, ps in graphs.PRECISIONS.items() for p in ps)
+    raise UsageError(
+        f"nothing that {runtime} reads can be written in {precision} for calibration; it reads "
+        f"{', '.join(reads)}, and what can be written is {allowed}."
+    )
+
+
+def _runs(worker: Worker, runs: int, settle: int) -> list[int]:
+    """Durations of runs back to back, in nanoseconds, after some that do not count."""
+    found = worker.request("round", STEP_TIMEOUT_S, runs=runs, settle=settle)
+    return [int(one) for one in found["samples_ns"]]
+
+
+def _median_ms(samples_ns: list[int]) -> float:
+    return statistics.median(samples_ns) / 1e6

@@ -1,0 +1,53 @@
+"""A device that exists on paper: networks take the time that a law says."""
+
+from pathlib import Path
+from random import Random
+
+from edgecnn.encoding import Encoder, Signature, features
+from edgecnn.environment import Environment
+from edgecnn.fusion import Target
+from edgecnn.latency.calibrate import Request, calibrate_with
+from edgecnn.latency.sample import Sample
+from edgecnn.latency.table import Table
+from edgecnn.spec import ModelSpec
+
+RUN_MS, REFERENCE_MS = 0.05, 3.0
+
+
+def operator_ms(of: Signature) -> float:
+    """Throughput grows with the channels up to a limit, which no linear sum does."""
+    f = features(of, "fp32")
+    rate = min(1.0, 0.3 + f.channels_out / 128)
+    return 0.002 + f.macs / 20e6 / rate + (f.input_bytes + f.output_bytes) / 12e6
+
+
+class Paper:
+    """In the place of a `Sampler`; `stop_after` so many measurements it is interrupted."""
+
+    def __init__(self, runtime: str = "litert", stop_after: int | None = None) -> None:
+        self.encoder = Encoder(runtime, Target("fp32"))
+        self.measured: list[str] = []
+        self.stop_after = stop_after
+        self.random = Random(1)
+
+    def environment(self) -> Environment:
+        return Environment.now()
+
+    def latency_ms(self, spec: ModelSpec) -> float:
+        encoder = self.encoder
+        numbers = [one for row in encoder.rows(spec) for one in encoder.operators[row]]
+        return RUN_MS + sum(operator_ms(encoder.signatures[one]) for one in numbers)
+
+    def measure(self, spec: ModelSpec) -> Sample:
+        if len(self.measured) == self.stop_after:
+            raise KeyboardInterrupt
+        self.measured.append(spec.name)
+        noise = self.random.uniform(0.99, 1.01)
+        paces = (REFERENCE_MS * self.random.uniform(1, 1.02), REFERENCE_MS)
+        return Sample.taken(spec, self.latency_ms(spec) * noise, paces, 20)
+
+
+def table(folder: Path, sampler: Paper | None = None, minutes: float = 0.05) -> Table:
+    """A table of the device on paper, measured for so long."""
+    request = Request("litert", minutes=minutes)
+    return calibrate_with(request, sampler or Paper(), folder / "samples")

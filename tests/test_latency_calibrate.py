@@ -1,0 +1,234 @@
+"""Calibrating: what is measured is kept, goes on after an interruption, and predicts."""
+
+import json
+from pathlib import Path
+
+import latency_law
+import numpy as np
+import pytest
+
+from edgecnn import families, latency
+from edgecnn.errors import DataError, MeasurementError, UsageError
+from edgecnn.latency.calibrate import Request, calibrate, check_networks, undisturbed
+from edgecnn.latency.journal import Journal
+from edgecnn.latency.sample import Sample
+from edgecnn.latency.sampler import Sampler, places, written_format
+from edgecnn.latency.table import Errors, Table
+
+pytest.importorskip("lightgbm", reason="needs edgecnn[calibrate]")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return latency_law.table(tmp_path_factory.mktemp("table"), minutes=0.15)
+
+
+def test_the_zoo_is_predicted_though_none_of_it_was_fitted(table: Table) -> None:
+    assert table.errors.networks is not None
+    assert table.errors.networks.networks >= 20
+    assert table.errors.networks.median < 0.05
+    assert {one.checks for one in table.samples} == {True, False}
+
+
+def test_a_prediction_is_near_the_law(table: Table) -> None:
+    predictor, paper = latency.Predictor(table), latency_law.Paper()
+    for name in ("mobilenet_v2", "mobilenet_v2@w0.75,r160", "efficientnet_lite0", "mnasnet_a1"):
+        spec = families.get(name)
+        assert predictor.predict(spec) == pytest.approx(paper.latency_ms(spec), rel=0.12)
+
+
+def test_row_by_row_and_operator_by_operator_agree(table: Table) -> None:
+    predictor = latency.Predictor(table)
+    for name in ("mobilenet_v3_small", "efficientnet_b0", "mobilenet_v4_conv_small"):
+        spec = families.get(name)
+        estimate = predictor.estimate(spec)
+        assert predictor.predict(spec) == pytest.approx(estimate.latency_ms, rel=1e-9)
+        assert sum(one.ms for one in estimate.layers) + table.model.run_ms == pytest.approx(
+            estimate.latency_ms
+        )
+        low, high = estimate.interval_ms
+        assert low < estimate.latency_ms < high
+
+
+def test_intervals_hold_what_they_say(table: Table) -> None:
+    predictor, paper = latency.Predictor(table), latency_law.Paper()
+    held = []
+    for spec in check_networks():
+        low, high = predictor.estimate(spec, force=True).interval_ms
+        held.append(low <= paper.latency_ms(spec) <= high)
+    assert np.mean(held) > 0.8
+
+
+def test_a_network_of_operators_that_were_not_seen_is_refused(table: Table) -> None:
+    predictor = latency.Predictor(table)
+    spec = families.get("mobilenet_v2")
+    rows = tuple(row if row.kind != "mbconv" else _with_gelu(row) for row in spec.blocks)
+    from dataclasses import replace
+
+    strange = replace(spec, name="strange", blocks=rows)
+    with pytest.raises(latency.OutsideTableError, match="gelu"):
+        predictor.predict(strange)
+    with pytest.raises(latency.OutsideTableError, match="strange"):
+        predictor.estimate(strange)
+    forced = predictor.estimate(strange, force=True)
+    assert "gelu" in forced.unknown_ops and 0 < forced.unknown_share < 1
+
+
+def _with_gelu(row: object) -> object:
+    from dataclasses import replace
+
+    return replace(row, activation="gelu")  # type: ignore[type-var]
+
+
+def test_a_network_of_sizes_that_were_not_seen_is_refused(table: Table) -> None:
+    huge = families.get("efficientnet_b0").scaled(6.0, 1.0, 1024)
+    with pytest.raises(latency.OutsideTableError, match="beyond the sizes"):
+        latency.Predictor(table).predict(huge)
+
+
+def test_a_table_comes_out_of_its_file_as_it_went_in(table: Table, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    table.save(path)
+    again = latency.load(path)
+    assert again.table.to_dict() == table.to_dict()
+    spec = families.get("mobilenet_v2")
+    assert again.predict(spec) == latency.Predictor(table).predict(spec)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 99},
+        {"source": "guessed"},
+        {"precision": "w8a8"},
+        {"model": {}},
+        {"samples": [{"spec": "x"}]},
+        {"errors": None},
+    ],
+)
+def test_a_damaged_table_is_refused(
+    table: Table, tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table.to_dict() | change))
+    with pytest.raises(DataError, match=r"table\.json"):
+        latency.load(path)
+
+
+def test_coefficients_that_do_not_fit_the_kinds_are_refused(table: Table, tmp_path: Path) -> None:
+    document = table.to_dict()
+    document["model"]["kinds"].append("conv/Another")
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="coefficients"):
+        latency.load(path)
+
+
+def test_an_interrupted_calibration_goes_on_with_every_sample(tmp_path: Path) -> None:
+    stopped = latency_law.Paper(stop_after=100)
+    with pytest.raises(KeyboardInterrupt):
+        latency_law.table(tmp_path, stopped)
+    whole = latency_law.table(tmp_path, minutes=0.05)
+    assert len(whole.samples) > 100
+    assert [one.network.name for one in whole.samples[:100]] == stopped.measured
+
+
+def test_half_a_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
+    path, paper = tmp_path / "samples", latency_law.Paper()
+    with Journal(path, {"device": "paper"}) as journal:
+        for spec in check_networks()[:3]:
+            journal.add(paper.measure(spec))
+    path.write_bytes(path.read_bytes()[:-20])
+    with Journal(path, {"device": "paper"}) as journal:
+        assert len(journal.samples) == 2
+        journal.add(paper.measure(check_networks()[5]))
+    with Journal(path, {"device": "paper"}) as journal:
+        assert len(journal.samples) == 3
+
+
+def test_samples_of_another_device_are_not_mixed_in(tmp_path: Path) -> None:
+    path = tmp_path / "samples"
+    Journal(path, {"device": "paper"}).close()
+    with pytest.raises(UsageError, match="stone"):
+        Journal(path, {"device": "stone"})
+
+
+@pytest.mark.parametrize(
+    "text", ["{}\nnonsense\n", "[1]\n", "\xff\n", '{"schema":1}\n{"spec":3}\n']
+)
+def test_what_is_no_journal_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "samples"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises((DataError, UsageError), match="samples"):
+        Journal(path, {})
+
+
+def test_disturbed_samples_are_measured_again_or_left_out() -> None:
+    specs = check_networks()[:4]
+    quiet = [Sample.taken(spec, 5.0, (3.0, 3.01), 20) for spec in specs]
+    slow = Sample.taken(specs[0], 9.0, (3.0, 5.0), 20)
+    never_quiet = Sample.taken(check_networks()[5], 9.0, (5.0, 5.0), 20)
+    assert undisturbed([slow, *quiet, never_quiet]) == quiet
+
+
+def test_too_little_time_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match="allow more minutes"):
+        latency_law.table(tmp_path, minutes=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "told"),
+    [("ort", "w8a32", "w8a32"), ("nonsense", "fp32", "nonsense"), ("ncnn", "fp32", "ncnn")],
+)
+def test_what_cannot_be_written_cannot_be_calibrated(
+    runtime: str, precision: str, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        Request(runtime, precision)
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"minutes": 1e9}, {"target_error": 3.0}])
+def test_impossible_limits_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Request("ort", **wrong)  # type: ignore[arg-type]
+
+
+def test_errors_are_those_of_algebra() -> None:
+    errors = Errors.of([1.0, 2.16, 3.0, 4.0], [1.0, 2.0, 4.0, 4.1])
+    assert errors.networks == 4
+    assert errors.median == pytest.approx((0.08 + 0.1 / 4.1) / 2)
+    assert errors.within_5 == 0.5
+    assert errors.within_10 == pytest.approx(0.75)
+
+
+def test_small_machines_are_measured_on_all_processors() -> None:
+    from edgecnn.environment import Environment
+
+    here = Environment.now()
+    assert places(here, 10_000) == ("all",)
+    assert all(len(place.split(",")) == 1 for place in places(here, 1) if place != "all")
+
+
+def test_formats_are_those_that_the_runtime_reads() -> None:
+    assert written_format("ort", "w8a8") == "onnx"
+    assert written_format("litert", "fp32") == "tflite"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["ort", "litert"])
+def test_this_machine_is_calibrated_and_predicted(tmp_path: Path, runtime: str) -> None:
+    request = Request(runtime, minutes=1.5)
+    table = calibrate(request, tmp_path / "samples")
+    assert len(table.samples) > 60
+    assert table.errors.designed.median < 0.25
+    predictor = latency.Predictor(table)
+    small, large = (predictor.predict(families.get("mobilenet_v2").scaled(w)) for w in (0.5, 1.0))
+    assert 0 < small < large
+
+
+def test_a_sampler_refuses_what_it_cannot_write() -> None:
+    from edgecnn.device import LOCAL
+    from edgecnn.devices.local import LocalHost
+
+    with LocalHost() as host, pytest.raises(UsageError, match="ncnn"):
+        Sampler(host, LOCAL, "ncnn", "fp32", 1)

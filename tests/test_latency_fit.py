@@ -1,0 +1,170 @@
+"""Fitting a latency model: it finds the law that made the latencies."""
+
+import json
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgecnn.encoding import Encoder, Signature, features
+from edgecnn.fusion import Target
+from edgecnn.latency import design, figures
+from edgecnn.latency.fit import Fitted, fit
+from edgecnn.latency.forest import Forest, Growing
+from edgecnn.latency.model import Model
+
+lightgbm = pytest.importorskip("lightgbm", reason="needs edgecnn[calibrate]")
+
+SMALL = design.Ranges(rows=(1, 3), resolution=(16, 96))
+RUN_MS = 0.05
+
+
+def law_ms(of: Signature) -> float:
+    """A latency that no linear sum is: throughput grows with the channels, up to a limit."""
+    f = features(of, "fp32")
+    rate = min(1.0, 0.3 + f.channels_out / 128)
+    return 0.002 + f.macs / 20e6 / rate + (f.input_bytes + f.output_bytes) / 12e6
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Encoder, list[list[int]], list[float]]:
+    encoder, random = Encoder("litert", Target("fp32")), Random(5)
+    networks = []
+    for _ in range(160):
+        rows = encoder.rows(design.random_spec(random, SMALL))
+        networks.append([number for row in rows for number in encoder.operators[row]])
+    latencies = [RUN_MS + sum(law_ms(encoder.signatures[n]) for n in one) for one in networks]
+    return encoder, networks, latencies
+
+
+@pytest.fixture(scope="module")
+def fitted(made: tuple[Encoder, list[list[int]], list[float]]) -> Fitted:
+    encoder, networks, latencies = made
+    return fit(networks, latencies, encoder.signatures, "fp32")
+
+
+def test_networks_that_were_held_out_are_predicted(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    errors = np.abs(fitted.held_out_ms / np.array(made[2]) - 1)
+    assert np.median(errors) < 0.06
+    assert np.quantile(errors, 0.9) < 0.2
+
+
+def test_disturbed_measurements_change_little(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    encoder, networks, latencies = made
+    random = Random(3)
+    disturbed = [ms * (1.7 if random.random() < 0.05 else 1) for ms in latencies]
+    again = fit(networks, disturbed, encoder.signatures, "fp32")
+    errors = np.abs(again.held_out_ms / np.array(latencies) - 1)
+    assert np.median(errors) < 2.5 * np.median(np.abs(fitted.held_out_ms / latencies - 1))
+    assert np.median(errors) < 0.05
+
+
+def test_the_same_data_give_the_same_model(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    encoder, networks, latencies = made
+    again = fit(networks, latencies, encoder.signatures, "fp32")
+    assert again.model.to_dict() == fitted.model.to_dict()
+
+
+def test_a_model_comes_out_of_json_as_it_went_in(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    signatures = made[0].signatures
+    again = Model.from_dict(json.loads(json.dumps(fitted.model.to_dict())))
+    assert np.array_equal(again.members_ms(signatures), fitted.model.members_ms(signatures))
+
+
+def test_operators_of_an_unknown_kind_are_outside(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    known = made[0].signatures[0]
+    assert not fitted.model.outside([known])[0]
+    unknown = known._replace(op="deform_conv")
+    assert fitted.model.outside([unknown])[0]
+    assert fitted.model.operators_ms([unknown])[0] == 0
+
+
+def test_operators_beyond_what_was_seen_are_outside(
+    made: tuple[Encoder, list[list[int]], list[float]], fitted: Fitted
+) -> None:
+    conv = next(one for one in made[0].signatures if one.op == "conv")
+    channels, height, width = conv.in_shape
+    huge = conv._replace(in_shape=(channels * 1000, height, width))
+    assert fitted.model.outside([huge, conv]).tolist() == [True, False]
+
+
+def test_the_trees_are_lightgbms() -> None:
+    rows = np.random.default_rng(0).uniform(size=(400, 4))
+    target = rows[:, 0] * 3 + (rows[:, 1] > 0.5) - rows[:, 2] ** 2
+    booster = lightgbm.train(
+        {"verbose": -1, "num_leaves": 9, "boost_from_average": False},
+        lightgbm.Dataset(rows, target),
+        30,
+    )
+    growing = Growing([], [])
+    for tree in booster.dump_model()["tree_info"]:
+        growing.add(tree["tree_structure"])
+    assert np.allclose(growing.done().predict(rows), booster.predict(rows), atol=1e-12)
+
+
+def stump(**changes: object) -> dict[str, object]:
+    whole: dict[str, object] = {
+        "roots": [0], "feature": [0, 0, 0], "threshold": [0.5, 0.0, 0.0],
+        "left": [1, 1, 2], "right": [2, 1, 2], "value": [0.0, -1.0, 1.0], "depth": 1,
+    }  # fmt: skip
+    return whole | changes
+
+
+def test_a_stump_decides() -> None:
+    forest = Forest.from_dict(stump())
+    assert forest.predict(np.array([[0.5], [0.6]])).tolist() == [-1.0, 1.0]
+    assert Forest.from_dict(forest.to_dict()).to_dict() == stump()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"left": [0, 1, 2]},
+        {"left": [9, 1, 2]},
+        {"right": [-1, 1, 2]},
+        {"roots": [3]},
+        {"roots": [-1]},
+        {"value": [0.0, float("nan"), 1.0]},
+        {"threshold": [0.5]},
+        {"depth": -1},
+        {"feature": "0"},
+    ],
+)
+def test_trees_that_do_not_end_or_lead_nowhere_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Forest.from_dict(stump(**changes))
+
+
+def test_trees_that_look_at_a_figure_that_is_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="features"):
+        Forest.from_dict(stump(feature=[7, 0, 0])).predict(np.zeros((1, 3)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=20))
+def test_a_forest_is_the_sum_of_its_trees(values: list[float]) -> None:
+    one = Forest.from_dict(stump())
+    twice = Forest.from_dict(stump(roots=[0, 0]))
+    rows = np.array(values)[:, None]
+    assert np.allclose(twice.predict(rows), 2 * one.predict(rows))
+
+
+def test_the_figures_have_the_lengths_of_their_names() -> None:
+    encoder = Encoder("ort", Target("w8a8"))
+    encoder.rows(design.random_spec(Random(1), SMALL))
+    signatures = encoder.signatures
+    assert figures.linear(signatures, "w8a8").shape == (len(signatures), len(figures.LINEAR))
+    assert figures.trees(signatures, "w8a8", (), ()).shape == (len(signatures), len(figures.TREES))
+    assert figures.spanned([], "w8a8").shape == (0, len(figures.SPANNED))
