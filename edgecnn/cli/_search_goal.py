@@ -193,11 +193,11 @@ def _this_machine(found: "Predictor") -> "Device | None":
     from edgecnn.environment import Environment
 
     table, here = found.table, Environment.now(())
-    same = (table.environment.cpu_model, table.environment.usable_cores) == (
-        here.cpu_model,
-        here.usable_cores,
-    )
-    return LOCAL if table.source == "measured" and table.device == str(LOCAL) and same else None
+    there = table.environment
+    if there is None or table.device != str(LOCAL):
+        return None
+    same = (there.cpu_model, there.usable_cores) == (here.cpu_model, here.usable_cores)
+    return LOCAL if same else None
 
 
 def _by_device(

@@ -16,8 +16,8 @@ NEEDS = ("calibrate",)
 
 @click.command(short_help="A latency table of a device, to predict and select with.")
 @device_option
-@click.option("--runtime", required=True, metavar="NAME", help="ort or litert.")
-@click.option("--precision", default="fp32", show_default=True, metavar="fp32|w8a8")
+@click.option("--runtime", metavar="NAME", help="ort or litert.")
+@click.option("--precision", metavar="fp32|w8a8", help="[default: fp32]")
 @threads_option
 @click.option(
     "--output",
@@ -31,16 +31,23 @@ NEEDS = ("calibrate",)
     default=0.0,
     help="Stop when the median error on held-out networks is below (%).",
 )
+@click.option(
+    "--from-published",
+    "published",
+    metavar="BOARD",
+    help="No measuring: fit what others published, such as rpi4b-ncnn.",
+)
 @force_option
 @common_options
 def command(
     device: str,
-    runtime: str,
-    precision: str,
+    runtime: str | None,
+    precision: str | None,
     threads: int,
     output: Path | None,
     minutes: float,
     target_error: float,
+    published: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -52,9 +59,17 @@ def command(
     """
     from edgecnn.files import refuse_existing
 
-    where = output or Path(_default_name(device, runtime, precision, threads))
-    refuse_existing(where, force)
-    table = _measured(device, runtime, precision, threads, minutes, target_error, where)
+    if published is not None:
+        where = output or Path(f"{published}-t{threads}.json")
+        refuse_existing(where, force)
+        table = _published(published, threads, precision, where)
+    elif runtime is None:
+        raise click.UsageError("--runtime is missing: a table is of one, such as ort or litert.")
+    else:
+        precision = precision or "fp32"
+        where = output or Path(_default_name(device, runtime, precision, threads))
+        refuse_existing(where, force)
+        table = _measured(device, runtime, precision, threads, minutes, target_error, where)
     if as_json:
         print_json(_document(table, where))
     else:
@@ -64,6 +79,14 @@ def command(
 def _default_name(device: str, runtime: str, precision: str, threads: int) -> str:
     place = "".join(c if c.isalnum() else "-" for c in device).strip("-")
     return f"{place}-{runtime}-{precision}-t{threads}.json"
+
+
+def _published(name: str, threads: int, precision: str | None, output: Path) -> "Table":
+    from edgecnn.latency.published_table import published_table
+
+    table = published_table(name, threads, precision)
+    table.save(output)
+    return table
 
 
 def _measured(
@@ -108,15 +131,44 @@ def _document(table: "Table", output: Path) -> dict[str, object]:
 
 
 def _print(table: "Table", output: Path) -> None:
-    rows = [_errors("designed networks, held out", table.errors.designed)]
+    names = {
+        "measured": ("designed networks, held out", "the zoo's networks, never fitted"),
+        "published": ("left out on this board", "left out on all boards, as new ones are"),
+    }[table.source]
+    rows = [_errors(names[0], table.errors.designed)]
     if table.errors.networks is not None:
-        rows.append(_errors("the zoo's networks, never fitted", table.errors.networks))
+        rows.append(_errors(names[1], table.errors.networks))
     print_table(
         ["errors of prediction", "networks", "median", "within 5 %", "within 10 %", "bias"],
         rows,
-        title=f"{table}: {len(table.samples)} samples",
+        title=str(table)
+        if table.source == "published"
+        else f"{table}: {len(table.samples)} samples",
         text=["errors of prediction"],
     )
+    if table.source == "published":
+        _print_left_out(table)
+    else:
+        _print_kinds(table)
+    for note in table.notes:
+        click.echo(f"  {note}")
+    click.echo(str(output))
+
+
+def _print_left_out(table: "Table") -> None:
+    print_table(
+        ["network", "published (ms)", "predicted without it (ms)", "error"],
+        [
+            [one.name, f"{one.measured_ms:.2f}", f"{one.predicted_ms:.2f}",
+             f"{one.predicted_ms / one.measured_ms - 1:+.1%}"]
+            for one in table.errors.checks
+        ],
+        title="Each network left out on all boards",
+        text=["network"],
+    )  # fmt: skip
+
+
+def _print_kinds(table: "Table") -> None:
     print_table(
         ["operator", "share of time", "error"],
         [
@@ -126,9 +178,6 @@ def _print(table: "Table", output: Path) -> None:
         title="Held-out error of networks, weighted by the share of an operator in them",
         text=["operator"],
     )
-    for note in table.notes:
-        click.echo(f"  {note}")
-    click.echo(str(output))
 
 
 def _errors(of: str, errors: "Errors") -> list[object]:

@@ -9,6 +9,7 @@ from edgecnn.latency.predictor import (
     OutsideTableError,
     Predictor,
     load,
+    shipped,
 )
 from edgecnn.latency.table import Errors, Table
 
@@ -20,4 +21,5 @@ __all__ = [
     "Predictor",
     "Table",
     "load",
+    "shipped",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgecnn.encoding import Encoder
-from edgecnn.errors import EdgecnnError, SpecError
+from edgecnn.errors import DataError, EdgecnnError, SpecError
 from edgecnn.fusion import fused
 from edgecnn.latency.table import LEVEL, Table
 from edgecnn.spec import ModelSpec
@@ -19,6 +19,7 @@ from edgecnn.workload import Workload, from_spec
 OUTSIDE_SHARE = 0.1
 """Of the predicted time: so much may be of operators beyond what the table has seen."""
 _NAMED = 5
+_SHIPPED = Path(__file__).parents[1] / "tables"
 
 
 class OutsideTableError(EdgecnnError):
@@ -212,12 +213,24 @@ def relative_spread(members_ms: Sequence[float]) -> float:
 
 
 def load(path: Path) -> Predictor:
-    """Open a table.
+    """Open a table: a file, or by its name one of those that come with edgecnn (`shipped`).
 
     Raises:
         DataError: it cannot be read, or is none.
     """
+    if not path.exists() and str(path) in shipped():
+        return Predictor(Table.load(_SHIPPED / f"{path}.json"), str(path))
+    if not path.exists():
+        raise DataError(
+            f"{path}: there is no such table. Make one with `edgecnn calibrate`, or take one of "
+            f"those fitted to published latencies: {', '.join(shipped())}."
+        )
     return Predictor(Table.load(path), path.name)
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the tables that come with edgecnn; they are fitted to published latencies."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.json")))
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

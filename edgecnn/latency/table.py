@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecnn import documents, runtimes
+from edgecnn.encoding import Signature
 from edgecnn.environment import Environment, package_versions
 from edgecnn.fusion import Target
 from edgecnn.latency.model import Floats, Model
@@ -106,9 +108,33 @@ class HeldOut:
         )
 
 
+class Predicts(Protocol):
+    """A model of operators: `Model`, or one out of published latencies."""
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def run_ms(self) -> float: ...
+
+    def knows(self, of: Signature) -> bool: ...
+
+    def outside(self, signatures: Sequence[Signature]) -> NDArray[np.bool_]: ...
+
+    def members_ms(self, signatures: Sequence[Signature]) -> Floats: ...
+
+    def operators_ms(self, signatures: Sequence[Signature]) -> Floats: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table. `governor` is that of the processor's clocks while it was measured."""
+    """A table. `governor` is that of the processor's clocks while it was measured.
+
+    One of published latencies has no environment. Its `errors` are of published networks, left out
+    on this board alone in the place of `designed`, and on all boards in that of `networks`.
+    """
 
     source: Source
     device: str
@@ -117,9 +143,9 @@ class Table:
     precision: str
     threads: int
     governor: str | None
-    environment: Environment
+    environment: Environment | None
     created: str
-    model: Model
+    model: Predicts
     errors: HeldOut
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
@@ -132,6 +158,8 @@ class Table:
     def target(self) -> Target:
         """What the runtime's fusions depend on."""
         here = self.environment
+        if here is None:
+            return Target(self.precision, "aarch64", frozenset())
         return Target(self.precision, here.machine, frozenset(here.isa))
 
     @property
@@ -142,6 +170,8 @@ class Table:
     def differs(self, here: Environment) -> tuple[str, ...]:
         """What makes another machine, or other software, of `here`: predictions are not for it."""
         there = self.environment
+        if there is None:
+            return (f"published for {self.device}",)
         versions = {name: (there.versions.get(name), here.versions.get(name))
                     for name in package_versions(runtimes.get(self.runtime).requires)}  # fmt: skip
         pairs = {
@@ -161,7 +191,7 @@ class Table:
         """The JSON document."""
         return asdict(self) | {
             "schema": SCHEMA,
-            "environment": asdict(self.environment),
+            "environment": None if self.environment is None else asdict(self.environment),
             "model": self.model.to_dict(),
             "samples": [sample.to_dict() for sample in self.samples],
         }
@@ -180,6 +210,19 @@ class Table:
         return documents.load(path, SCHEMA, _from_dict)
 
 
+def _environment(data: dict[str, Any] | None) -> Environment | None:
+    return None if data is None else Environment.from_dict(data)
+
+
+def _model(data: dict[str, Any]) -> Predicts:
+    if "published" in data:
+        from edgecnn.latency.published import Fitted
+        from edgecnn.latency.published_table import PublishedModel
+
+        return PublishedModel(Fitted.from_dict(data["published"]))
+    return Model.from_dict(data)
+
+
 def _from_dict(data: dict[str, Any]) -> Table:
     if data["source"] not in get_args(Source):
         raise ValueError(f"source {data['origin']!r}, not one of {get_args(Source)}")
@@ -191,9 +234,9 @@ def _from_dict(data: dict[str, Any]) -> Table:
         precision=str(data["precision"]),
         threads=int(data["threads"]),
         governor=data["governor"],
-        environment=Environment.from_dict(data["environment"]),
+        environment=_environment(data["environment"]),
         created=str(data["created"]),
-        model=Model.from_dict(data["model"]),
+        model=_model(data["model"]),
         errors=HeldOut.from_dict(data["errors"]),
         samples=tuple(Sample.from_dict(one) for one in data["samples"]),
         notes=tuple(map(str, data["notes"])),
