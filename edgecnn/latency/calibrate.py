@@ -34,9 +34,9 @@ from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
 
 FIRST_FIT = 240
-GROWTH = 1.5
+GROWTH = 1.6
 """Fitted again when so many times the samples of the last fit are there."""
-POOL = 6
+POOL = 4
 """Random networks looked at for each that is chosen."""
 BY_CHANCE = 0.3
 """Share of networks not chosen by disagreement: it says nothing of what no member knows."""
@@ -53,7 +53,7 @@ _WIDTHS, _RESOLUTIONS = (0.5, 0.75, 1.25), (96, 128, 160, 192, 256)
 _SMALL_NETWORKS = design.Ranges(
     rows=(1, 2),
     resolution=(8, 160),
-    repeats=(2, 3, 4, 6),
+    repeats=(1, 2, 3, 4),
     head=(8, 64),
     classes=(10, 10),
     row_macs=40_000_000,
@@ -209,15 +209,21 @@ class _Calibration:
         random = Random(f"{self._request.seed} {at}")  # noqa: S311 (no secrets)
         if found is None:
             return [_random_network(random) for _ in range(BATCH)]
-        model, by_chance = found.fitted.model, round(BY_CHANCE * BATCH)
-
-        def disagreement(spec: ModelSpec) -> float:
-            signatures = [self._operators.signatures[one] for one in self._operators.of(spec)]
-            return relative_spread(model.members_ms(signatures).sum(axis=1))
-
+        by_chance = round(BY_CHANCE * BATCH)
         pool = [_random_network(random) for _ in range(POOL * BATCH)]
-        unsure = sorted(pool[by_chance:], key=disagreement)[by_chance - BATCH :]
-        return pool[:by_chance] + unsure
+        order = np.argsort(self._disagreement(pool[by_chance:], found))[by_chance - BATCH :]
+        return pool[:by_chance] + [pool[by_chance + at] for at in order]
+
+    def _disagreement(self, specs: Sequence[ModelSpec], found: Fit) -> list[float]:
+        networks = [self._operators.of(spec) for spec in specs]
+        used = sorted({number for network in networks for number in network})
+        signatures = [self._operators.signatures[number] for number in used]
+        members_ms = found.fitted.model.members_ms(signatures)
+        at = {number: position for position, number in enumerate(used)}
+        return [
+            relative_spread(members_ms[:, [at[number] for number in network]].sum(axis=1))
+            for network in networks
+        ]
 
 
 class Operators:

@@ -49,7 +49,7 @@ class Ranges:
     classes: Span = (10, 1500)
     expand: tuple[float, float] = (1.0, 6.0)
     kinds: tuple[str, ...] = ("mbconv", "mbconv", "mbconv", "uib", "fused", "dws", "conv")
-    kernels: tuple[int, ...] = (3, 3, 5, 5, 7)
+    kernels: tuple[int, ...] = (3, 3, 3, 3, 3, 5, 5, 5, 5, 7)
     strides: tuple[int, ...] = (1, 1, 2)
     repeats: tuple[int, ...] = (1, 1, 1, 2, 3)
     ratios: tuple[float, ...] = (0.25, 0.25, 0.25, 0.5)
