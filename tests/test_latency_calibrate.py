@@ -217,7 +217,7 @@ def test_formats_are_those_that_the_runtime_reads() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["ort", "litert"])
 def test_this_machine_is_calibrated_and_predicted(tmp_path: Path, runtime: str) -> None:
-    request = Request(runtime, minutes=1.5)
+    request = Request(runtime, minutes=0.6)
     table = calibrate(request, tmp_path / "samples")
     assert len(table.samples) > 60
     assert table.errors.designed.median < 0.25
