@@ -1,6 +1,7 @@
 """Calibrating: what is measured is kept, goes on after an interruption, and predicts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import latency_law
@@ -9,10 +10,11 @@ import pytest
 
 from edgecnn import families, latency
 from edgecnn.errors import DataError, MeasurementError, UsageError
+from edgecnn.latency import graphs
 from edgecnn.latency.calibrate import Request, calibrate, check_networks, undisturbed
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.sample import Sample
-from edgecnn.latency.sampler import Sampler, places, written_format
+from edgecnn.latency.sampler import Sampler, places
 from edgecnn.latency.table import Errors, Table
 
 pytest.importorskip("lightgbm", reason="needs edgecnn[calibrate]")
@@ -62,9 +64,9 @@ def test_intervals_hold_what_they_say(table: Table) -> None:
 def test_a_network_of_operators_that_were_not_seen_is_refused(table: Table) -> None:
     predictor = latency.Predictor(table)
     spec = families.get("mobilenet_v2")
-    rows = tuple(row if row.kind != "mbconv" else _with_gelu(row) for row in spec.blocks)
-    from dataclasses import replace
-
+    rows = tuple(
+        replace(row, activation="gelu") if row.kind == "mbconv" else row for row in spec.blocks
+    )
     strange = replace(spec, name="strange", blocks=rows)
     with pytest.raises(latency.OutsideTableError, match="gelu"):
         predictor.predict(strange)
@@ -72,12 +74,6 @@ def test_a_network_of_operators_that_were_not_seen_is_refused(table: Table) -> N
         predictor.estimate(strange)
     forced = predictor.estimate(strange, force=True)
     assert "gelu" in forced.unknown_ops and 0 < forced.unknown_share < 1
-
-
-def _with_gelu(row: object) -> object:
-    from dataclasses import replace
-
-    return replace(row, activation="gelu")  # type: ignore[type-var]
 
 
 def test_a_network_of_sizes_that_were_not_seen_is_refused(table: Table) -> None:
@@ -210,8 +206,8 @@ def test_small_machines_are_measured_on_all_processors() -> None:
 
 
 def test_formats_are_those_that_the_runtime_reads() -> None:
-    assert written_format("ort", "w8a8") == "onnx"
-    assert written_format("litert", "fp32") == "tflite"
+    assert graphs.format_for("ort", "w8a8") == "onnx"
+    assert graphs.format_for("litert", "fp32") == "tflite"
 
 
 @pytest.mark.slow

@@ -24,12 +24,12 @@ from edgecnn.encoding import Encoder, Signature
 from edgecnn.environment import Environment, package_versions
 from edgecnn.errors import MeasurementError, UsageError
 from edgecnn.fusion import Target
-from edgecnn.latency import design, figures
+from edgecnn.latency import design, figures, graphs
 from edgecnn.latency.fit import Fitted, fit
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.predictor import relative_spread
 from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
-from edgecnn.latency.sampler import Sampler, reference, written_format
+from edgecnn.latency.sampler import Sampler, reference
 from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
 
@@ -90,7 +90,7 @@ class Request:
             raise UsageError(
                 f"an error of {self.target_error:g}; allowed: from 0 to below 1, such as 0.03."
             )
-        written_format(self.runtime, self.precision)
+        graphs.format_for(self.runtime, self.precision)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from edgecnn import runtimes
 from edgecnn.device import Device
 from edgecnn.environment import Environment
-from edgecnn.errors import ConnectionLostError, UsageError
+from edgecnn.errors import ConnectionLostError
 from edgecnn.host import Closing, Host, Worker
 from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
 from edgecnn.latency import design, graphs
@@ -48,7 +47,7 @@ class Sampler(Closing):
             UsageError: no format that the runtime reads can be written in this precision.
         """
         self._host = host
-        self._format = written_format(runtime, precision)
+        self._format = graphs.format_for(runtime, precision)
         self._precision = precision
         self._arguments: dict[str, Any] = {
             "runtime": runtime,
@@ -160,23 +159,6 @@ def places(environment: Environment, threads: int) -> tuple[str, ...]:
 def reference() -> ModelSpec:
     """The network that all others are measured beside."""
     return design.random_spec(Random(REFERENCE_SEED), _REFERENCE)  # noqa: S311 (no secrets)
-
-
-def written_format(runtime: str, precision: str) -> str:
-    """The format in which networks are written for a runtime.
-
-    Raises:
-        UsageError: there is none in this precision.
-    """
-    reads = runtimes.get(runtime).formats
-    for name, precisions in graphs.PRECISIONS.items():
-        if name in reads and precision in precisions:
-            return name
-    allowed = ", ".join(f"{name} {p}" for name, ps in graphs.PRECISIONS.items() for p in ps)
-    raise UsageError(
-        f"nothing that {runtime} reads can be written in {precision} for calibration; it reads "
-        f"{', '.join(reads)}, and what can be written is {allowed}."
-    )
 
 
 def _runs(worker: Worker, runs: int, settle: int) -> list[int]:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgecnn import documents, measure, runtimes
+from edgecnn import documents, measure
 from edgecnn.artifact import Artifact
 from edgecnn.comparison import Candidate, Plan
 from edgecnn.device import Device
@@ -39,14 +39,7 @@ class Running:
     @property
     def format(self) -> str:
         """The file format that is made for the runtime."""
-        for name in runtimes.get(self.runtime).formats:
-            if self.precision in graphs.PRECISIONS.get(name, ()):
-                return name
-        raise UsageError(
-            f"no {self.precision} network can be made for {self.runtime}; allowed: "
-            + ", ".join(f"{name} {p}" for name, ps in graphs.PRECISIONS.items() for p in ps)
-            + ", on a runtime that opens the format."
-        )
+        return graphs.format_for(self.runtime, self.precision)
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision}, threads {self.threads}, on {self.device}"

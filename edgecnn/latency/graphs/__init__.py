@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgecnn import layers
+from edgecnn import layers, runtimes
 from edgecnn.errors import UnavailableError, UsageError
 from edgecnn.files import replace_file
 from edgecnn.spec import ModelSpec
 
-__all__ = ["PRECISIONS", "Dims", "content", "write"]
+__all__ = ["PRECISIONS", "Dims", "content", "format_for", "write"]
 
 Dims = tuple[int, ...]
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +23,22 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "tflite": ("fp32", "w8a8"),
 }
 """What can be written, by format."""
+
+
+def format_for(runtime: str, precision: str) -> str:
+    """The format in which networks are written for a runtime.
+
+    Raises:
+        UsageError: the runtime is unknown, or reads nothing that is written in this precision.
+    """
+    reads = runtimes.get(runtime).formats
+    for name, precisions in PRECISIONS.items():
+        if name in reads and precision in precisions:
+            return name
+    raise UsageError(
+        f"no {precision} network can be written for {runtime}, which reads {', '.join(reads)}; "
+        f"what can be written is {_written()}."
+    )
 
 
 def write(
@@ -62,9 +78,8 @@ def content(
 ) -> bytes:
     """Return the bytes that `write` writes, and raise as it does."""
     if precision not in PRECISIONS.get(format_name, ()):
-        allowed = ", ".join(f"{name} {p}" for name, ps in PRECISIONS.items() for p in ps)
         raise UsageError(
-            f"no graph in {format_name} {precision} can be written; allowed: {allowed}."
+            f"no graph in {format_name} {precision} can be written; allowed: {_written()}."
         )
     from edgecnn.latency.graphs import plan
 
@@ -87,6 +102,10 @@ def content(
             f"writing {format_name} needs {error.name}. Install it with: pip install "
             '"edgecnn[export]"'
         ) from error
+
+
+def _written() -> str:
+    return ", ".join(f"{name} {p}" for name, ps in PRECISIONS.items() for p in ps)
 
 
 def _checked(shape: Dims | None) -> Dims:

@@ -9,7 +9,7 @@ mobilenet_v3, mobilenet_yolo, mobilenetv2_yolov3, proxylessnasnet, regnety_400m,
 shufflenet, shufflenet_v2, squeezenet and squeezenet_ssd (commits in `CHECKED`). googlenet,
 mobilenet and vgg16 follow their papers' Caffe definitions, which those files are converted from.
 
-    python samples/benchmarks/published_networks.py
+    python samples/published_networks.py
 """
 
 from __future__ import annotations
