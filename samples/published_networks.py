@@ -21,7 +21,7 @@ from pathlib import Path
 
 from edgecnn.encoding import Signature
 
-OUTPUT = Path(__file__).parents[2] / "edgecnn" / "data" / "published_networks.json"
+OUTPUT = Path(__file__).parents[1] / "edgecnn" / "data" / "published_networks.json"
 CHECKED = {
     "alexnet": "34077b506", "blazeface": "da09e5e7f", "efficientnet_b0": "efcf582f0",
     "efficientnetv2_b0": "f867e2158", "mnasnet": "34077b506", "mobilenet_ssd": "0f64aa14e",
