@@ -7,12 +7,14 @@ of real networks, of families that took no part.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,9 +42,11 @@ POOL = 4
 """Random networks looked at for each that is chosen."""
 BY_CHANCE = 0.3
 """Share of networks not chosen by disagreement: it says nothing of what no member knows."""
-SHARES = (0.55, 0.2, 0.25)
+SHARES = (0.2, 0.1, 0.7)
 """Of networks of one or two rows, whose few operators are told apart best; of those that are
 mostly head, where weights are large and maps small; and of whole networks."""
+OPENING_RUNS_MS = 15.0
+"""Writing, opening and the reference take as long as runs of a network of so many ms would."""
 CHECK_EVERY = 10
 BATCH = 40
 FEWEST = 60
@@ -65,7 +69,11 @@ _HEADS = design.Ranges(
     repeats=(1, 2),
     row_macs=40_000_000,
 )
-_WHOLE_NETWORKS = design.Ranges(row_macs=80_000_000)
+_WHOLE_NETWORKS = design.Ranges(
+    rows=(5, 16), resolution=(64, 320), last_map=(4, 14), classes=(100, 1500)
+)
+
+_RANGES = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, seconds spent, and seconds in all."""
@@ -201,29 +209,33 @@ class _Calibration:
         networks = [self._operators.of(sample.network) for sample in used]
         latencies_ms = [sample.latency_ms for sample in used]
         signatures, request = self._operators.signatures, self._request
-        fitted = fit(networks, latencies_ms, signatures, request.precision, seed=request.seed)
+        fitted = fit(
+            networks, latencies_ms, signatures, request.precision,
+            seed=request.seed, threads=os.cpu_count() or 1,
+        )  # fmt: skip
         return Fit(fitted, tuple(used))
 
     def _next(self, at: int, found: Fit | None) -> list[ModelSpec]:
-        """Networks to measure: of a pool those on which the members disagree most, some others."""
+        """Networks to measure: of a few the one on which the members disagree most, some others."""
         random = Random(f"{self._request.seed} {at}")  # noqa: S311 (no secrets)
+        drawn = random.choices(_RANGES, SHARES, k=BATCH)
         if found is None:
-            return [_random_network(random) for _ in range(BATCH)]
-        by_chance = round(BY_CHANCE * BATCH)
-        pool = [_random_network(random) for _ in range(POOL * BATCH)]
-        order = np.argsort(self._disagreement(pool[by_chance:], found))[by_chance - BATCH :]
-        return pool[:by_chance] + [pool[by_chance + at] for at in order]
+            return [design.random_spec(random, ranges) for ranges in drawn]
+        chosen = round((1 - BY_CHANCE) * BATCH)
+        pool = [design.random_spec(random, one) for one in drawn[:chosen] for _ in range(POOL)]
+        told = np.array(self._told_each_second(pool, found)).reshape(chosen, POOL)
+        best = [pool[at * POOL + one] for at, one in enumerate(told.argmax(axis=1))]
+        return best + [design.random_spec(random, ranges) for ranges in drawn[chosen:]]
 
-    def _disagreement(self, specs: Sequence[ModelSpec], found: Fit) -> list[float]:
+    def _told_each_second(self, specs: Sequence[ModelSpec], found: Fit) -> list[float]:
+        """How far the members disagree on networks, for the time that measuring them takes."""
         networks = [self._operators.of(spec) for spec in specs]
         used = sorted({number for network in networks for number in network})
         signatures = [self._operators.signatures[number] for number in used]
         members_ms = found.fitted.model.members_ms(signatures)
         at = {number: position for position, number in enumerate(used)}
-        return [
-            relative_spread(members_ms[:, [at[number] for number in network]].sum(axis=1))
-            for network in networks
-        ]
+        sums = [members_ms[:, [at[one] for one in network]].sum(axis=1) for network in networks]
+        return [relative_spread(one) / (OPENING_RUNS_MS + one.mean()) for one in sums]
 
 
 class Operators:
@@ -256,21 +268,22 @@ def _state(samples: Sequence[Sample], found: Fit | None) -> str:
 
 
 def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
-    """Of each network the sample that was disturbed least, where it was hardly disturbed."""
+    """Of each network the median of its samples that were hardly disturbed; none without.
+
+    Latencies are those of the machine when it is left alone, as the reference shows it.
+    """
     if not samples:
         return []
-    limit_ms = DISTURBED * quiet_pace(samples)
-    best: dict[str, Sample] = {}
+    quiet_ms = quiet_pace(samples)
+    limit_ms = DISTURBED * quiet_ms
+    calm: dict[str, list[Sample]] = {}
     for sample in samples:
-        known = best.get(sample.spec)
-        if sample.pace_ms <= (limit_ms if known is None else known.pace_ms):
-            best[sample.spec] = sample
-    return list(best.values())
-
-
-def _random_network(random: Random) -> ModelSpec:
-    kinds = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS)
-    return design.random_spec(random, random.choices(kinds, SHARES)[0])
+        if sample.pace_ms <= limit_ms:
+            calm.setdefault(sample.spec, []).append(sample)
+    return [
+        replace(of_one[0], latency_ms=median(one.at_pace(quiet_ms) for one in of_one))
+        for of_one in calm.values()
+    ]
 
 
 def check_networks() -> list[ModelSpec]:

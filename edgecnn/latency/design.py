@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log, prod
+from math import exp, log, log2, prod
 from random import Random
 
 from edgecnn.errors import UsageError
@@ -24,8 +24,11 @@ _HEADS_BEHIND = 1 / 3
 _CHANNELS_TIMES_SIZE = 2000
 """Networks for phones have 16 channels on maps of 112 pixels, and 96 to 320 on 14 to 7."""
 _USUAL_SPREAD = 0.7
-_UNUSUAL = 0.3
+_ODD = 1 / 3
+"""Share of networks that have any number of channels on any map; others as published ones have."""
 
+_SPANS = ("rows", "resolution", "channels", "head", "classes", "last_map")
+_EXPANSIONS = (1.0, 3.0, 4.0, 6.0, 6.0)
 Span = tuple[int, int]
 """Smallest and largest, both allowed."""
 
@@ -35,7 +38,8 @@ class Ranges:
     """What networks are drawn from. Channels, pixels and costs are drawn on a logarithmic scale.
 
     `channels` are those that leave a row, `head` those of the convolutions before and behind the
-    mean. `kernels` are of depthwise and of other
+    mean. Rows of stride 2 lie anywhere, as many as lead to a map of `last_map` pixels at the mean.
+    `kernels` are of depthwise and of other
     convolutions alike; a `conv` row may also be pointwise. An entry that stands twice in a tuple is
     drawn twice as often. `row_macs` and `tensor_elements` bound a row's multiply-adds, and the size
     of each of its results and weights: channels are halved until both fit; where
@@ -49,8 +53,8 @@ class Ranges:
     classes: Span = (10, 1500)
     expand: tuple[float, float] = (1.0, 6.0)
     kinds: tuple[str, ...] = ("mbconv", "mbconv", "mbconv", "uib", "fused", "dws", "conv")
-    kernels: tuple[int, ...] = (3, 3, 3, 3, 3, 5, 5, 5, 5, 7)
-    strides: tuple[int, ...] = (1, 1, 2)
+    kernels: tuple[int, ...] = (*(3,) * 12, *(5,) * 7, 7)
+    last_map: Span = (4, 320)
     repeats: tuple[int, ...] = (1, 1, 1, 2, 3)
     ratios: tuple[float, ...] = (0.25, 0.25, 0.25, 0.5)
     activations: tuple[str, ...] = ("relu", "relu6", "swish", "hswish")
@@ -58,7 +62,7 @@ class Ranges:
     tensor_elements: int = 4_000_000
 
     def __post_init__(self) -> None:
-        spans = {n: getattr(self, n) for n in ("rows", "resolution", "channels", "head", "classes")}
+        spans = {n: getattr(self, n) for n in _SPANS}
         spans["expand"] = self.expand
         for name, (low, high) in spans.items():
             if not 1 <= low <= high:
@@ -86,14 +90,15 @@ class _Drawing:
         self.random, self.ranges = random, ranges
         self.conventions = Conventions(padding=random.choice(("same", "symmetric")))
         self.activations = [random.choice(ranges.activations) for _ in range(2)]
+        self.is_odd = random.random() < _ODD
         self.shape = Shape(3, self.pixels())
         self.resolution = self.shape.size
         self.blocks: list[Block] = []
 
     def spec(self) -> ModelSpec:
         self.add(self.stem())
-        for _ in range(self.random.randint(*self.ranges.rows)):
-            self.add(self.row())
+        for stride in self.strides(self.random.randint(*self.ranges.rows)):
+            self.add(self.row(stride))
         self.add(Block("head", self.log_uniform(self.ranges.head), activation=self.act()))
         self.add(Block("pool"))
         if self.random.random() < _HEADS_BEHIND:
@@ -145,9 +150,18 @@ class _Drawing:
         channels = self.around(self.log_uniform((self.ranges.channels[0], 64)))
         return Block("stem", channels, kernel=kernel, stride=stride, activation=self.act())
 
-    def row(self) -> Block:
+    def strides(self, rows: int) -> list[int]:
+        """Of each row, in any order."""
+        size = self.shape.size
+        low, high = (min(bound, size) for bound in self.ranges.last_map)
+        halvings = min(round(log2(size / self.log_uniform((low, high)))), rows)
+        found = [2] * halvings + [1] * (rows - halvings)
+        self.random.shuffle(found)
+        return found
+
+    def row(self, stride: int) -> Block:
         random, ranges = self.random, self.ranges
-        kind, stride = random.choice(ranges.kinds), random.choice(ranges.strides)
+        kind = random.choice(ranges.kinds)
         stays = random.random() < 0.3
         channels = self.shape.channels if stays else self.channels()
         row = Block(
@@ -165,7 +179,7 @@ class _Drawing:
     def expanded(self, row: Block) -> Block:
         """A row of a kind that expands its channels, with a gate or without."""
         random = self.random
-        expand = random.choice((random.uniform(*self.ranges.expand), *self.ranges.expand, 3.0, 4.0))
+        expand = random.choice((random.uniform(*self.ranges.expand), *_EXPANSIONS))
         low, high = self.ranges.expand
         row = replace(row, expand=round(min(max(expand, low), high), 2))
         if row.kind == "uib":
@@ -184,9 +198,9 @@ class _Drawing:
         return self.random.choice(self.activations)
 
     def channels(self) -> int:
-        """Mostly as many as networks have on a map of this size, else any number."""
+        """As many as networks have on a map of this size; in odd networks any number."""
         low, high = self.ranges.channels
-        if self.random.random() < _UNUSUAL:
+        if self.is_odd:
             return self.around(self.log_uniform((low, high)))
         usual = _CHANNELS_TIMES_SIZE / self.shape.size
         drawn = round(usual * exp(self.random.gauss(0, _USUAL_SPREAD)))
@@ -199,8 +213,8 @@ class _Drawing:
         return min(max(round(pixels / step) * step, low), high)
 
     def around(self, channels: int) -> int:
-        """Mostly a multiple of 8, as in published networks; else one of 4, or any number."""
-        step = self.random.choice((8, 8, 8, 8, 4, 1))
+        """A multiple of 8, as in published networks; in odd ones one of 4, or any number."""
+        step = self.random.choice((8, 4, 1)) if self.is_odd else 8
         low, high = self.ranges.channels
         return min(max(round(channels / step) * step, low), high)
 

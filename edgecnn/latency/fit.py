@@ -26,6 +26,7 @@ ROUNDS = 500
 _PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.1,
     "num_leaves": 15,
+    "max_depth": 5,
     "min_data_in_leaf": 5,
     "min_sum_hessian_in_leaf": 0.3,
     "lambda_l2": 0.05,

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from statistics import mean
 from typing import Any
 
 from edgecnn.spec import ModelSpec
 
-DISTURBED = 1.06
+DISTURBED = 1.2
 """A sample beside a reference that was slower than usual by this factor says little."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The median latency of a network, and the reference's right before and after it.
+    """The median latency of a network, and the reference's before and after it, on the mean.
 
     `spec` is the network's text (`ModelSpec.parse`); `checks` where it takes no part in fitting;
     `seconds` is how long measuring it took in all.
@@ -48,6 +49,14 @@ class Sample:
     def pace_ms(self) -> float:
         """The reference's latency meanwhile, the slower of both."""
         return max(self.reference_ms)
+
+    def at_pace(self, pace_ms: float) -> float:
+        """The latency, in ms, as it likely were while the reference took so long.
+
+        Only half of a difference in pace (of its logarithm) is made up for: the other half is the
+        reference's own noise. Of 0, a half and 1 this predicted networks best that were not fitted.
+        """
+        return self.latency_ms * math.sqrt(pace_ms / mean(self.reference_ms))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""
