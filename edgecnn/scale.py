@@ -305,11 +305,14 @@ def member_for(
     base: ModelSpec,
     coefficients: Coefficients = EFFICIENTNET,
     *,
+    kind: str = "predicted",
     lowest_phi: float = -4.0,
     highest_phi: float = 8.0,
     step: float = 0.05,
 ) -> Fit:
     """The largest member of the family of `base` that `predictor` (ms) puts within `target_ms`.
+
+    `kind` is how a refusal marks the latency that it tells.
 
     Bisection over phi = `lowest_phi`, ... `highest_phi` in multiples of `step`, bounds of `family`
     kept: every member is at least as large as the one before. The one found meets the target and
@@ -332,7 +335,7 @@ def member_for(
     if over == 0:
         smallest = _member(base, coefficients, phis[0]).spec
         raise VerdictError(
-            f"even the smallest member, {smallest.name}, takes {latency_at(0):.3g} ms (predicted); "
+            f"even the smallest member, {smallest.name}, takes {latency_at(0):.3g} ms ({kind}); "
             f"the target is {target_ms:g} ms. Start from a smaller network than {base.name}."
         )
     member = _member(base, coefficients, phis[over - 1])

@@ -233,6 +233,8 @@ def test_a_target_above_everything_reaches_the_bound() -> None:
 def test_an_impossible_target() -> None:
     with pytest.raises(VerdictError, match=r"efficientnet_b0@w0\.683.*predicted.*1e-06 ms"):
         scale.member_for(1e-6, area, B0)
+    with pytest.raises(VerdictError, match=r"ms \(measured\)"):
+        scale.member_for(1e-6, area, B0, kind="measured")
 
 
 @pytest.mark.parametrize("target_ms", [0, -3, math.nan])

@@ -131,7 +131,7 @@ def _fit(
     from edgecnn.errors import VerdictError
 
     try:
-        fit = scale.member_for(target_ms, source.known_ms, base, coefficients)
+        fit = scale.member_for(target_ms, source.known_ms, base, coefficients, kind=source.kind)
     except VerdictError:
         source.refuse_unknown(base)
         raise
