@@ -1,8 +1,8 @@
 """Random networks to calibrate a device with.
 
-A latency model knows what it has seen. These networks are small, and take their operators from the
-whole range of what the zoo and the search spaces hold: every kind of block, channels from a few to
-thousands, maps from one pixel to hundreds of pixels.
+A latency model knows what it has seen. These networks take their operators from the whole range of
+what the zoo and the search spaces hold: every kind of block, channels from a few to thousands, maps
+from one pixel to hundreds of pixels.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ class Ranges:
 
     `channels` are those that leave a row, `head` those of the convolutions before and behind the
     mean. Rows of stride 2 lie anywhere, as many as lead to a map of `last_map` pixels at the mean.
-    `kernels` are of depthwise and of other
-    convolutions alike; a `conv` row may also be pointwise. An entry that stands twice in a tuple is
-    drawn twice as often. `row_macs` and `tensor_elements` bound a row's multiply-adds, and the size
+    `kernels` are of depthwise and of other convolutions alike; a `conv` row may also be pointwise.
+    An entry that stands twice in a tuple is drawn twice as often. `row_macs` and `tensor_elements` bound a row's multiply-adds, and the size
     of each of its results and weights: channels are halved until both fit; where
     that is not enough, the row becomes a pointwise convolution of stride 2.
     """

@@ -1,8 +1,8 @@
 """Measuring one network after another on a device, in turns with a reference.
 
 A machine has moods: other load, clocks, heat. The reference, a network that stays the same, tells
-them from the network's own latency, and has weights like others, since caches that others use
-too slow it down as much. Only bursts of runs that it found calm count. Both run in processes of
+them from the network's own latency; it has about as many weights as they have, to feel shared
+caches as they do. Only bursts of runs that it found calm count. Both run in processes of
 their own, kept on the same processors, since one processor may be slowed down and not the next;
 where it is, both move on. The candidates share a process, since starting one for each would take
 longer than measuring it.
