@@ -40,9 +40,10 @@ class Ranges:
     `channels` are those that leave a row, `head` those of the convolutions before and behind the
     mean. Rows of stride 2 lie anywhere, as many as lead to a map of `last_map` pixels at the mean.
     `kernels` are of depthwise and of other convolutions alike; a `conv` row may also be pointwise.
-    An entry that stands twice in a tuple is drawn twice as often. `row_macs` and `tensor_elements` bound a row's multiply-adds, and the size
-    of each of its results and weights: channels are halved until both fit; where
-    that is not enough, the row becomes a pointwise convolution of stride 2.
+    An entry that stands twice in a tuple is drawn twice as often. `row_macs` and `tensor_elements`
+    bound a row's multiply-adds, and the size of each of its results and weights: channels are
+    halved until both fit; where that is not enough, the row becomes a pointwise convolution of
+    stride 2.
     """
 
     rows: Span = (3, 12)
