@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgecnn.device import Device
     from edgecnn.profile import Profile, Target
     from edgecnn.spec import ModelSpec
+    from edgecnn.stream.loop import Stream
 
 __all__ = [
     "Artifact",
@@ -27,6 +28,7 @@ __all__ = [
     "ModelSpec",
     "Profile",
     "Recipe",
+    "Stream",
     "Target",
     "TensorSpec",
 ]
@@ -39,6 +41,7 @@ _MODULES = {
     "ModelSpec": "spec",
     "Profile": "profile",
     "Recipe": "contract",
+    "Stream": "stream.loop",
     "Target": "profile",
     "TensorSpec": "contract",
 }

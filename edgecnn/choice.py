@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from edgecnn.environment import Environment
 from edgecnn.profile import Target
 
 Kind = Literal["measured", "predicted", "fitted to published"]
@@ -82,6 +83,8 @@ class Choice:
     rule: str = RULE
     notes: tuple[str, ...] = ()
     """What to know before trusting it: such as predictions by the table of another machine."""
+    environment: Environment | None = None
+    """Of the device, with the versions of all runtimes that were measured; None without any."""
 
     @property
     def passed(self) -> bool:
@@ -100,6 +103,7 @@ class Choice:
             "candidates": [asdict(row) for row in self.candidates],
             "rule": self.rule,
             "notes": list(self.notes),
+            "environment": None if self.environment is None else asdict(self.environment),
         }
 
 

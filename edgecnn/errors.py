@@ -78,3 +78,8 @@ def error_from(data: Mapping[str, object]) -> EdgecnnError:
     if isinstance(kind, type) and issubclass(kind, EdgecnnError):
         return kind(message)
     return MeasurementError(message)
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says on a single line, for a cell of a table."""
+    return " ".join(str(error).split())

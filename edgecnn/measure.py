@@ -316,7 +316,13 @@ class _Interleaving:
             self.report("measuring", done, max(self.plan.rounds, done + 1))
             for run in list(self.runs):
                 self.attempt(run, lambda run: run.round(run.round_size(self.plan), settle))
+                self._let_go(run.candidate)
             done += 1
+
+    def _let_go(self, candidate: Candidate) -> None:
+        """Wait until a runtime's threads have left the processors to the candidate that is next."""
+        if len(self.runs) > 1 and candidate.threads > 1:
+            time.sleep(runtimes.lingers_s(candidate.runtime))
 
     def each(self, what: str, step: Callable[[_Run], None]) -> None:
         for index, run in enumerate(list(self.runs)):

@@ -94,15 +94,22 @@ class Browser:
         return dict(json.loads(message))
 
     def open(self, page: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Load a page at a size, and wait for all of it."""
+        """Load a file at a size, and wait for all of it."""
+        self.visit(page.resolve().as_uri(), width, height, dark)
+
+    def visit(self, url: str, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Load a page at a size, and wait until it can be used."""
         scheme = "dark" if dark else "light"
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=False)  # fmt: skip
         self.send("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip
-        self.send("Page.navigate", url=page.resolve().as_uri())
-        until = time.monotonic() + TIMEOUT_S
-        while self.evaluate("document.readyState + location.protocol") != "completefile:":
+        self.send("Page.navigate", url=url)
+        until, scheme = time.monotonic() + TIMEOUT_S, url.partition("//")[0]
+        # A page of live pictures is never complete.
+        ready = "complete" if scheme == "file:" else "interactive"
+        while self.evaluate("document.readyState + location.protocol") not in (
+            f"{ready}{scheme}", f"complete{scheme}"):  # fmt: skip
             assert time.monotonic() < until, "the page does not load"
             time.sleep(0.02)
 

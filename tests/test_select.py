@@ -141,7 +141,7 @@ def test_accuracy_is_measured_on_photographs(
 def test_published_accuracy_stays_where_all_photographs_calibrated(
     world: World, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecnn.select.calibration_images", lambda listing, files: listing)
+    monkeypatch.setattr("edgecnn.select.judging.calibration_images", lambda listing, files: listing)
     found = select(request(tmp_path, data=photographs, runtimes=("ort",)))
     assert {row.top1_kind for row in found.candidates} <= {"published", "published fp32"}
 

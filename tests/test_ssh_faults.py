@@ -121,12 +121,12 @@ def test_select_measures_on_the_board(
     server: Sshd, model: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgecnn import devices
-    from edgecnn.select import _available
+    from edgecnn.select.timing import available_runtimes
 
     place = devices.parse("board")
     with devices.connect(place) as host:
         request = type("Request", (), {"device": place})()
-        assert "ort" in _available(request, host, "onnx")  # type: ignore[arg-type]
+        assert "ort" in available_runtimes(request, host, "onnx")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -31,6 +31,10 @@ class _Commands(click.Group):
         except KeyError:
             return None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["edgecnn.command"] = ["edgecnn", *args]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)

@@ -34,7 +34,9 @@ def common_options(function: F) -> F:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document to stdout."""
+    """Print one JSON document to stdout; one with fields also tells the command that made it."""
+    if isinstance(document, dict):
+        document = document | {"command": click.get_current_context().meta["edgecnn.command"]}
     click.echo(json.dumps(document, indent=2))
 
 

@@ -24,10 +24,15 @@ _HEADS_BEHIND = 1 / 3
 _CHANNELS_TIMES_SIZE = 2000
 """Networks for phones have 16 channels on maps of 112 pixels, and 96 to 320 on 14 to 7."""
 _USUAL_SPREAD = 0.7
-_ODD = 1 / 3
-"""Share of networks that have any number of channels on any map; others as published ones have."""
+_ODD = 0.25
+"""Share of networks that have any number of channels on any map, any kernel and any stride; others
+as published ones have. Without, tables would say of unusual networks what they do not know; with
+more, most of what is measured would be convolutions that no network has."""
 
 _SPANS = ("rows", "resolution", "channels", "head", "classes", "last_map")
+_STEMS = {True: (1, 2, 2, 2), False: (1, *(2,) * 15)}
+"""Strides of the first convolution."""
+_DENSE = ("conv", "fused")
 _EXPANSIONS = (1.0, 3.0, 4.0, 6.0, 6.0)
 Span = tuple[int, int]
 """Smallest and largest, both allowed."""
@@ -39,7 +44,8 @@ class Ranges:
 
     `channels` are those that leave a row, `head` those of the convolutions before and behind the
     mean. Rows of stride 2 lie anywhere, as many as lead to a map of `last_map` pixels at the mean.
-    `kernels` are of depthwise and of other convolutions alike; a `conv` row may also be pointwise.
+    `kernels` are of depthwise convolutions, `dense_kernels` of others; in odd networks the former
+    are of all. A `conv` row may also be pointwise.
     An entry that stands twice in a tuple is drawn twice as often. `row_macs` and `tensor_elements`
     bound a row's multiply-adds, and the size of each of its results and weights: channels are
     halved until both fit; where that is not enough, the row becomes a pointwise convolution of
@@ -53,9 +59,10 @@ class Ranges:
     classes: Span = (10, 1500)
     expand: tuple[float, float] = (1.0, 6.0)
     kinds: tuple[str, ...] = ("mbconv", "mbconv", "mbconv", "uib", "fused", "dws", "conv")
-    kernels: tuple[int, ...] = (*(3,) * 12, *(5,) * 7, 7)
+    kernels: tuple[int, ...] = (*(3,) * 14, *(5,) * 7, 7)
+    dense_kernels: tuple[int, ...] = (*(3,) * 12, 5, 7)
     last_map: Span = (4, 320)
-    repeats: tuple[int, ...] = (1, 1, 1, 2, 3)
+    repeats: tuple[int, ...] = (1, 1, 2, 2, 3, 4)
     ratios: tuple[float, ...] = (0.25, 0.25, 0.25, 0.5)
     activations: tuple[str, ...] = ("relu", "relu6", "swish", "hswish")
     row_macs: int = 150_000_000
@@ -146,7 +153,7 @@ class _Drawing:
         return macs <= self.ranges.row_macs and largest <= self.ranges.tensor_elements
 
     def stem(self) -> Block:
-        kernel, stride = self.kernel(), self.random.choice((1, 2, 2, 2))
+        kernel, stride = self.dense_kernel(), self.random.choice(_STEMS[self.is_odd])
         channels = self.around(self.log_uniform((self.ranges.channels[0], 64)))
         return Block("stem", channels, kernel=kernel, stride=stride, activation=self.act())
 
@@ -168,7 +175,7 @@ class _Drawing:
             kind,
             channels,
             repeats=random.choice(ranges.repeats),
-            kernel=self.kernel(),
+            kernel=self.dense_kernel() if kind in _DENSE else self.kernel(),
             stride=stride,
             activation=self.act(),
         )
@@ -193,6 +200,9 @@ class _Drawing:
 
     def kernel(self) -> int:
         return self.random.choice(self.ranges.kernels)
+
+    def dense_kernel(self) -> int:
+        return self.kernel() if self.is_odd else self.random.choice(self.ranges.dense_kernels)
 
     def act(self) -> str:
         return self.random.choice(self.activations)

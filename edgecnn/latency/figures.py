@@ -25,10 +25,12 @@ _TILE_PIXELS = 5
 TREES = (
     "kind", "activation", "channels_in", "channels_out", "pixels_in", "pixels_out", "width_out",
     "area", "stride", "macs", "input_bytes", "output_bytes", "weight_bytes", "reduction",
-    "channels_in % 8", "channels_out % 8", "channels_out % 16", "width_out % 8", "macs / bytes",
-    "inputs",
+    "channels_in % 8", "channels_in % 16", "channels_out % 8", "channels_out % 16",
+    "channels_out % 32", "channels_out % 64", "width_out % 8", "macs / bytes", "inputs",
 )  # fmt: skip
-"""What the trees correct that sum by. `reduction` is the number of products in one result."""
+"""What the trees correct that sum by. `reduction` is the number of products in one result. Kernels
+take 8 or 16 channels in a vector and up to four vectors at a time; what is left over costs more.
+"""
 SPANNED = ("channels_in", "channels_out", "pixels_out", "macs", "weight_bytes")
 """Figures whose range a table knows."""
 
@@ -72,7 +74,7 @@ def trees(
     kinds: Sequence[str],
     activations: Sequence[str],
 ) -> Floats:
-    """The figures of `TREES`, shape (n, 20); -1 for a kind or activation that is not listed."""
+    """The figures of `TREES`, shape (n, 23); -1 for a kind or activation that is not listed."""
     kind_at = {name: at for at, name in enumerate(kinds)}
     activation_at = {name: at for at, name in enumerate(activations)}
     rows = []
@@ -95,8 +97,11 @@ def trees(
             f.weight_bytes,
             f.channels_in // f.groups * f.area,
             f.channels_in % 8,
+            f.channels_in % 16,
             f.channels_out % 8,
             f.channels_out % 16,
+            f.channels_out % 32,
+            f.channels_out % 64,
             f.width_out % 8,
             f.macs / moved,
             1 + bool(one.second_shape),

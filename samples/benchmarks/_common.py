@@ -24,6 +24,15 @@ def photographs() -> Path:
     return sample
 
 
+def video() -> Path:
+    """A clip of 640 x 360 pixels; set EDGECNN_DATA where it lies elsewhere."""
+    folder = Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))
+    clip = folder / "video" / "bottle-detection.mp4"
+    if not clip.is_file():
+        sys.exit(f"no video at {clip}; set EDGECNN_DATA to the folder that holds them")
+    return clip
+
+
 def machine(*packages: str) -> str:
     """One line: processor, cores, versions, date."""
     environment = Environment.now(packages)

@@ -1,0 +1,71 @@
+"""What is done about the deadline: say that it is broken, and change the network."""
+
+from collections.abc import Callable, Sequence
+
+from edgecnn.stream.classifier import Classifier
+from edgecnn.stream.deadline import Deadline, Ladder
+from edgecnn.stream.frame import Event
+from edgecnn.stream.result import Result
+
+Causes = Callable[[], tuple[str, ...]]
+"""What may make it late at the moment."""
+
+
+class Keeper:
+    """Looks at each result; `classifier` is the network that shall run next."""
+
+    def __init__(
+        self, classifiers: Sequence[Classifier], deadline: Deadline | None, causes: Causes
+    ) -> None:
+        self._classifiers, self._deadline, self._causes = tuple(classifiers), deadline, causes
+        self._was_broken = False
+        self._ladder: Ladder | None = None
+        if deadline is not None and len(classifiers) > 1:
+            self._ladder = Ladder([one.cost_ms for one in classifiers], deadline.budget)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network in use."""
+        return self._classifiers[0 if self._ladder is None else self._ladder.level]
+
+    def judge(self, result: Result) -> list[Event]:
+        """Return what has changed, after the deadline has counted the result."""
+        if self._deadline is None:
+            return []
+        broken, found = self._deadline.broken, []
+        if broken != self._was_broken:
+            self._was_broken = broken
+            found.append(self._verdict(self._deadline, broken))
+        step = self._step(self._deadline, result, broken)
+        return [*found, step] if step is not None else found
+
+    def _step(self, deadline: Deadline, result: Result, broken: bool) -> Event | None:
+        if self._ladder is None:
+            return None
+        before = self.classifier
+        step = self._ladder.judge(
+            result.at_ns, result.frame_age_ms, result.latency_ms, broken=broken
+        )
+        if not step:
+            return None
+        deadline.restart()
+        self._was_broken = False
+        now = self.classifier
+        causes = self._found_causes() if step > 0 else ("there is time for it",)
+        return Event(
+            "step down" if step > 0 else "step up",
+            f"{now.name} takes over from {before.name}: {', '.join(causes)}",
+            details={"from": before.name, "to": now.name, "causes": list(causes)},
+        )
+
+    def _verdict(self, deadline: Deadline, broken: bool) -> Event:
+        budget = deadline.budget
+        limit = f"{budget.limit_ms:g} ms for {budget.percentile:g} % of the frames"
+        if not broken:
+            return Event("within", f"the deadline is kept again: {limit}")
+        causes = self._found_causes()
+        text = f"the deadline is broken: {limit}; {', '.join(causes)}"
+        return Event("over", text, details={"causes": list(causes)})
+
+    def _found_causes(self) -> tuple[str, ...]:
+        return self._causes() or ("no cause is known",)

@@ -1,0 +1,97 @@
+"""Making inputs of frames in a thread of its own, while the network runs.
+
+Not of all frames: just before the network will be free, the newest one is taken, so that its result
+is as young as can be, and no processor time goes into inputs that nobody uses.
+"""
+
+from dataclasses import dataclass
+from threading import Thread
+from time import monotonic_ns, sleep
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgecnn.errors import EdgecnnError
+from edgecnn.stream.classifier import Classifier
+from edgecnn.stream.frame import NS_PER_S, Frame
+from edgecnn.stream.slot import Slot
+
+_EARLY = 0.1
+_EARLY_NS = 1_000_000
+"""The network is expected to be free so much sooner than it was the last times: a share of its
+time, and a millisecond."""
+_SMOOTH = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The input made of a frame for a classifier, and when that began and ended."""
+
+    frame: Frame
+    classifier: Classifier
+    array: NDArray[Any]
+    began_ns: int
+    ended_ns: int
+
+    @classmethod
+    def of(cls, frame: Frame, classifier: Classifier) -> "Prepared":
+        """Make it now."""
+        began_ns = monotonic_ns()
+        array = classifier.prepare(frame.image)
+        return cls(frame, classifier, array, began_ns, monotonic_ns())
+
+
+class Preparation:
+    """Takes frames from one slot, leaves inputs in another."""
+
+    def __init__(self, frames: Slot[Frame], classifier: Classifier, *, every_frame: bool) -> None:
+        self.slot: Slot[Prepared] = Slot(lossless=True)
+        self._classifier = classifier
+        self.error: EdgecnnError | None = None
+        self._frames, self._every_frame = frames, every_frame
+        self._run_ns = self._prepare_ns = 0.0
+        self._thread = Thread(target=self._run, name="preparation", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End; the frames' slot is closed by whoever fills it."""
+        self.slot.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def ran(self, run_ns: int) -> None:
+        """Learn how long the network takes."""
+        self._run_ns = _mean(self._run_ns, run_ns)
+
+    def restart(self, classifier: Classifier) -> None:
+        """Make inputs for another network from now on."""
+        self._classifier, self._run_ns = classifier, 0.0
+
+    def _run(self) -> None:
+        try:
+            while self.slot.wait_empty():
+                self._wait_for_the_right_moment()
+                frame = self._frames.take()
+                if frame is None:
+                    return
+                prepared = Prepared.of(frame, self._classifier)
+                self._prepare_ns = _mean(self._prepare_ns, prepared.ended_ns - prepared.began_ns)
+                self.slot.put(prepared)
+        except EdgecnnError as error:
+            self.error = error
+        finally:
+            self.slot.close()
+
+    def _wait_for_the_right_moment(self) -> None:
+        """The network has just begun to run: be ready when it ends."""
+        if not self._every_frame:
+            early_ns = self._prepare_ns + _EARLY * self._run_ns + _EARLY_NS
+            sleep(max(0.0, self._run_ns - early_ns) / NS_PER_S)
+
+
+def _mean(mean: float, new: float) -> float:
+    """A mean that follows the last few values; 0 is none yet."""
+    return mean + _SMOOTH * (new - mean) if mean else new
