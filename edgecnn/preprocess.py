@@ -158,9 +158,8 @@ def top_k(logits: NDArray[np.float32], labels: Sequence[str], k: int) -> list[tu
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Return scores that add up to 1, of the same shape and type as the logits of one image."""
-    scores = np.exp(logits - logits.max())
-    scores /= scores.sum()
-    return scores
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
 
 
 def golden_image(recipe: str, imgsz: int) -> Image:

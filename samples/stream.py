@@ -1,6 +1,6 @@
 """The Python API of a stream: count what a camera sees, and say when the deadline is broken.
 
-    python samples/stream.py MODEL.tflite SOURCE [--seconds 10]
+python samples/stream.py MODEL.tflite SOURCE [--seconds 10]
 """
 
 import argparse

@@ -129,8 +129,9 @@ def test_bad_input_is_one_message_and_its_exit_code(
 
 
 def test_the_sample_runs(model: Path, video: Path) -> None:
+    script = str(ROOT / "samples" / "stream.py")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "samples" / "stream.py"), str(model), str(video), "--seconds", "1"],
+        [sys.executable, script, str(model), str(video), "--seconds", "1"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -32,9 +32,7 @@ def test_a_shipped_table_is_what_the_fit_gives() -> None:
         latency.Predictor(shipped).predict(spec), rel=1e-3
     )
     assert shipped.errors.networks is not None and again.errors.networks is not None
-    assert shipped.errors.networks.median == pytest.approx(
-        again.errors.networks.median, rel=1e-2
-    )
+    assert shipped.errors.networks.median == pytest.approx(again.errors.networks.median, rel=1e-2)
 
 
 def test_every_shipped_table_says_how_far_it_is_off() -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_a_slow_network_gets_the_newest_frame_and_the_rest_is_dropped(
     scripted.slowed(monkeypatch, lambda name: infer_ms / 1000)
     with Stream(model, "any") as results:
         found = [result for _, result in zip(range(12), results, strict=False)]
-    for before, after in zip(found[3:], found[4:], strict=False):
+    for before, after in pairwise(found[3:]):
         assert after.dropped == after.frame - before.frame - 1
         assert after.dropped >= 3
         assert after.frame_age_ms < period_ms + infer_ms + 30  # a loaded machine
@@ -115,9 +115,7 @@ def test_a_slow_loop_body_makes_no_frame_old(
                 break
 
 
-def test_a_lost_camera_is_come_back_to(
-    model: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_camera_is_come_back_to(model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Camera(pictures(10, 100))
     cameras = plug(
         monkeypatch, Camera(chain(pictures(10), [LOST])), UnavailableError("not yet"),
@@ -220,14 +218,16 @@ def test_networks_that_cannot_stand_in_are_refused(
         tmp_path / "other.onnx", labels=tuple(f"thing {n}" for n in range(10))
     )
     budget = Budget(limit_ms=10)
-    with pytest.raises(UsageError, match="other classes"), Stream(
-        large, "any", fallback=[other], budget=budget
+    with (
+        pytest.raises(UsageError, match="other classes"),
+        Stream(large, "any", fallback=[other], budget=budget),
     ):
         pass
     scripted.costing(monkeypatch, large=1.0, small=2.0)
     slower = scripted.model(tmp_path, "small")
-    with pytest.raises(UsageError, match="from large to small"), Stream(
-        large, "any", fallback=[slower], budget=budget
+    with (
+        pytest.raises(UsageError, match="from large to small"),
+        Stream(large, "any", fallback=[slower], budget=budget),
     ):
         pass
     with pytest.raises(UsageError, match="--budget-ms"):
@@ -276,9 +276,7 @@ class Slow(Kept):
         super().result(result)
 
 
-def test_a_sink_that_fails_ends_nothing(
-    model: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sink_that_fails_ends_nothing(model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     plug(monkeypatch, Camera(pictures(40)))
     failing, kept = Failing(), Kept()
     with Stream(model, "any", sinks=[failing, kept]) as results:

@@ -1,4 +1,4 @@
-"""The deadline: the verdict over all results, over the last seconds, and the steps between networks."""
+"""The deadline: the verdict, over all results and at the moment, and steps between networks."""
 
 import pytest
 from hypothesis import given

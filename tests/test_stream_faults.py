@@ -19,7 +19,9 @@ from edgecnn import Artifact, Stream
 from edgecnn.errors import UnavailableError
 from edgecnn.stream import Wanted
 
-pytestmark = pytest.mark.skipif(rtsp_server.missing() is not None, reason=str(rtsp_server.missing()))
+pytestmark = pytest.mark.skipif(
+    rtsp_server.missing() is not None, reason=str(rtsp_server.missing())
+)
 WANTED = Wanted(timeout_s=2.0)
 PATIENCE_S = 30.0
 
@@ -83,8 +85,9 @@ def test_a_server_that_is_killed_and_comes_back(model: Artifact) -> None:
 def test_a_url_that_does_not_answer_is_said_at_once(model: Artifact) -> None:
     start = time.monotonic()
     place = f"rtsp://user:secret@127.0.0.1:{free_port()}/cam"
-    with pytest.raises(UnavailableError, match="no answer") as raised, Stream(
-        model, place, wanted=WANTED
+    with (
+        pytest.raises(UnavailableError, match="no answer") as raised,
+        Stream(model, place, wanted=WANTED),
     ):
         pass
     assert "secret" not in str(raised.value)
@@ -103,36 +106,34 @@ def test_a_server_that_says_nothing_is_given_up(model: Artifact) -> None:
 @contextmanager
 def damaging(port: int, every: int) -> Iterator[int]:
     """A proxy that changes a byte now and then in what the server at ``port`` sends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    counted = 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_relay, args=(listener, port, every), daemon=True).start()
+        yield int(listener.getsockname()[1])
 
-    def pump(source: socket.socket, sink: socket.socket, damage: bool) -> None:
-        nonlocal counted
+
+def _relay(listener: socket.socket, port: int, every: int) -> None:
+    while True:
         try:
-            while data := bytearray(source.recv(4096)):
-                counted += len(data)
-                if damage and counted > 40_000 and len(data) > 200:
-                    for at in range(100, len(data), every):
-                        data[at] ^= 0x5A
-                sink.sendall(data)
+            near, _ = listener.accept()
         except OSError:
             return
+        far = socket.create_connection(("127.0.0.1", port))
+        for pair in ((near, far, 0), (far, near, every)):
+            threading.Thread(target=_pump, args=pair, daemon=True).start()
 
-    def serve() -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", port))
-            threading.Thread(target=pump, args=(near, far, False), daemon=True).start()
-            threading.Thread(target=pump, args=(far, near, True), daemon=True).start()
 
-    threading.Thread(target=serve, daemon=True).start()
+def _pump(source: socket.socket, sink: socket.socket, every: int) -> None:
+    """Pass on bytes; with ``every``, damage one of so many after the beginning."""
+    counted = 0
     try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.close()
+        while data := bytearray(source.recv(4096)):
+            counted += len(data)
+            if every and counted > 40_000:
+                for at in range(100, len(data), every):
+                    data[at] ^= 0x5A
+            sink.sendall(data)
+    except OSError:
+        return
 
 
 def test_damaged_packets_end_nothing(model: Artifact) -> None:
@@ -185,9 +186,7 @@ def test_a_stopped_server_process_counts_as_lost(model: Artifact, tmp_path: Path
     try:
         assert server.stdout is not None
         server.stdout.readline()
-        with Stream(
-            model, f"rtsp://127.0.0.1:{port}/cam", wanted=WANTED, sinks=[sink]
-        ) as results:
+        with Stream(model, f"rtsp://127.0.0.1:{port}/cam", wanted=WANTED, sinks=[sink]) as results:
             until(results, lambda result: result.frame >= 10)
             server.send_signal(signal.SIGSTOP)
             deadline = time.monotonic() + PATIENCE_S

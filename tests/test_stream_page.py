@@ -23,9 +23,9 @@ from edgecnn.stream import Budget
 
 pytest.importorskip("aiohttp", reason="pip install aiohttp")
 
-from edgecnn.stream.page import Page, server  # noqa: E402
-from edgecnn.stream.page.address import Address  # noqa: E402
-from edgecnn.stream.page.guard import Limit, without_folders  # noqa: E402
+from edgecnn.stream.page import Page, server
+from edgecnn.stream.page.address import Address
+from edgecnn.stream.page.guard import Limit, without_folders
 
 TOKEN = "0123456789abcdef"  # noqa: S105 (of a test)
 
@@ -37,7 +37,10 @@ def model(tmp_path: Path) -> Artifact:
 
 @contextmanager
 def served(
-    model: Artifact, monkeypatch: pytest.MonkeyPatch, *cameras: Any, token: str | None = None,
+    model: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    *cameras: Any,
+    token: str | None = None,
     **given: Any,
 ) -> Iterator[tuple[Stream, int]]:
     """A running stream and its page's port."""
@@ -188,16 +191,18 @@ def test_a_port_in_use_is_said(model: Artifact, monkeypatch: pytest.MonkeyPatch)
     plug(monkeypatch, Camera(forever()))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         page = Page(Address.parse(f"127.0.0.1:{taken.getsockname()[1]}", None))
-        with pytest.raises(UnavailableError, match="another port"), Stream(
-            model, "any", sinks=[page]
+        with (
+            pytest.raises(UnavailableError, match="another port"),
+            Stream(model, "any", sinks=[page]),
         ):
             pass
 
 
 @pytest.mark.parametrize(
     ("text", "token", "said"),
-    [("0.0.0.0:80", None, "--token"), ("192.168.1.5:80", None, "--token"), ("[::]:80", None, "--token"),
-     ("cam.local:80", None, "--token"), ("0.0.0.0:80", "short", "at least 16"),
+    [("0.0.0.0:80", None, "--token"), ("192.168.1.5:80", None, "--token"),
+     ("[::]:80", None, "--token"), ("cam.local:80", None, "--token"),
+     ("0.0.0.0:80", "short", "at least 16"),
      ("127.0.0.1", None, "HOST:PORT"), ("127.0.0.1:http", None, "HOST:PORT"),
      ("127.0.0.1:70000", None, "HOST:PORT")],
 )  # fmt: skip
@@ -233,7 +238,8 @@ def test_a_limit_lets_bursts_through_and_forgets_old_viewers() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [("/home/me/out.mp4: full", "out.mp4: full"), ("~/x/y.csv", "y.csv"), ("a/b", "a/b"),
-     ("rtsp://cam/live: gone", "rtsp://cam/live: gone"), ("in /var/lib/x and /tmp/y.z", "in x and y.z")],
+     ("rtsp://cam/live: gone", "rtsp://cam/live: gone"),
+     ("in /var/lib/x and /tmp/y.z", "in x and y.z")],
 )  # fmt: skip
 def test_folders_are_not_shown(text: str, shown: str) -> None:
     assert without_folders(text) == shown
@@ -251,21 +257,31 @@ def test_the_page_lives_in_a_browser(
         with chromium.Browser() as browser:
             for width in (1200, 390):
                 browser.visit(str(page.address), width=width)
-                wait_for(lambda: browser.evaluate("document.querySelectorAll('#top li').length == 5"))
-                wait_for(lambda: browser.evaluate("document.getElementById('picture').naturalWidth == 640"))
-                first = browser.evaluate("document.getElementById('age').textContent")
-                wait_for(lambda: browser.evaluate(
-                    "document.getElementById('age').textContent") != first)  # fmt: skip
-                assert browser.evaluate("document.documentElement.scrollWidth") <= width
-                assert "40 ms" in browser.evaluate("document.getElementById('verdict').textContent")
-                assert browser.evaluate("document.querySelectorAll('#events li').length") >= 1
-                assert browser.evaluate(_INK.format("ages")) > 100
-                assert browser.evaluate(_INK.format("histogram")) > 100
+                _look(browser, width)
                 browser.screenshot(tmp_path / f"{width}.png")
             assert browser.problems() == []
             assert all(url.startswith(str(page.address)) for url in browser.requests())
         results.stop()
         runner.join(10)
+
+
+def _look(browser: chromium.Browser, width: int) -> None:
+    """The page at a width shows everything, and goes on."""
+
+    def text(name: str) -> Any:
+        return browser.evaluate(f"document.getElementById('{name}').textContent")
+
+    def ink(name: str) -> Any:
+        return browser.evaluate(_INK.format(name))
+
+    wait_for(lambda: browser.evaluate("document.querySelectorAll('#top li').length") == 5)
+    wait_for(lambda: browser.evaluate("document.getElementById('picture').naturalWidth") == 640)
+    first = text("age")
+    wait_for(lambda: text("age") != first)
+    wait_for(lambda: ink("ages") > 100 and ink("histogram") > 100)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert "40 ms" in text("verdict")
+    assert browser.evaluate("document.querySelectorAll('#events li').length") >= 1
 
 
 _INK = """(() => {{ const c = document.getElementById('{0}');

@@ -105,9 +105,7 @@ def test_a_full_disk_ends_the_video_and_not_the_stream(
     monkeypatch.setattr(
         video.shutil, "disk_usage", lambda folder: usage._replace(free=next(looks, 1000))
     )
-    results = run(
-        model, monkeypatch, str(tmp_path / "a.mp4"), count=60, every_frame=True
-    )
+    results = run(model, monkeypatch, str(tmp_path / "a.mp4"), count=60, every_frame=True)
     assert results.summary.frames == 60
     assert results.summary.events["sink failed"] == 1
     assert (tmp_path / "a.mp4").stat().st_size > 0

@@ -149,9 +149,7 @@ def test_a_camera_without_a_usable_format_says_what_it_has() -> None:
 
 
 @given(st.permutations(MODES), st.integers(1, 2000), st.floats(1, 120))
-def test_the_order_of_modes_changes_nothing(
-    modes: list[Mode], needed: int, fps: float
-) -> None:
+def test_the_order_of_modes_changes_nothing(modes: list[Mode], needed: int, fps: float) -> None:
     wanted = Wanted(needed=needed, fps=fps)
     assert negotiate(modes, wanted) == negotiate(MODES, wanted)
 
@@ -308,7 +306,7 @@ class FakePicamera:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         self.configuration = configuration
-        width, height = configuration["lores"]["size"]
+        width = configuration["lores"]["size"][0]
         # libcamera aligns the lines to 64 bytes.
         configuration["lores"]["stride"] = -(-width // 64) * 64
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgecnn.cli import _proxy
 from edgecnn.cli._output import print_table, progress
 
 if TYPE_CHECKING:
@@ -73,15 +74,9 @@ def searched(
     from edgecnn import scale
     from edgecnn.errors import VerdictError
     from edgecnn.scale import Cost
-    from edgecnn.search import Proxy, Published
-    from edgecnn.train import Recipe
 
     grid = scale.Grid(step=step, tolerance=tolerance)
-    accuracy = (
-        Published()
-        if data is None
-        else Proxy(data, Recipe(**recipe, threads=train_threads), workdir)
-    )
+    accuracy = _proxy.accuracy(data, workdir, train_threads, **recipe)
     costs: list[tuple[str, Cost | None]] = [("multiply-adds (equation 3)", None)]
     if constraint == LATENCY:
         costs = [(f"latency, {one.kind}, by {one.name}", one.known_ms) for one in sources]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecnn.cli import _measuring
+
 if TYPE_CHECKING:
     from edgecnn.spec import ModelSpec
 
@@ -63,10 +65,6 @@ def sources(
             for one in loaded
         ]
     there = devices.parse(device)
-    if devices.get(there.kind).timing == "emulated":
-        raise UsageError(f"{there} has no latency to scale by: its processor is emulated.")
     ran = latencies.Running(str(there), *running)
-    _ = ran.format
-    host = stack.enter_context(devices.connect(there, "scale"))
-    measured = latencies.Measured.on(ran, there, host, workdir)
+    measured, _ = _measuring.on(stack, there, ran, "scale", workdir)
     return [Source(str(ran), "measured", measured, measured=True)]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgecnn.cli import _measuring, _proxy
+
 if TYPE_CHECKING:
     from edgecnn.device import Device
     from edgecnn.host import Host
@@ -40,33 +42,6 @@ def latency_options(function: F) -> F:
             type=click.IntRange(1),
             help="Without --table.  [default: 1]",
         ),
-    ):
-        function = option(function)
-    return function
-
-
-def accuracy_options(function: F) -> F:
-    """Add the options that say how accuracy is known."""
-    for option in (
-        click.option(
-            "--data",
-            type=click.Path(path_type=Path),
-            help="Pictures to train on: class folders, a zip file of them, or MNIST's files. "
-            "Without it, only networks with published accuracy take part.",
-        ),
-        click.option("--epochs", type=click.IntRange(1), default=5, show_default=True),
-        click.option("--batch", type=click.IntRange(2), default=128, show_default=True),
-        click.option("--optimizer", default="sgd", show_default=True, metavar="sgd|adamw"),
-        click.option("--learning-rate", type=float, default=0.1, show_default=True),
-        click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at most."),
-        click.option(
-            "--held-out",
-            type=click.IntRange(1),
-            default=5000,
-            show_default=True,
-            help="Judge on so many of them, at most a fifth, that are not trained on.",
-        ),
-        click.option("--train-threads", type=click.IntRange(1), default=1, show_default=True),
     ):
         function = option(function)
     return function
@@ -122,7 +97,7 @@ def setting(
     Raises UsageError where options contradict each other, and as the parts do.
     """
     searched, told = _space(space, imgsz, output_stride)
-    accuracy = _accuracy(data, workdir, **recipe)
+    accuracy = _proxy.accuracy(data, workdir, **recipe)
     if table is not None:
         _refuse_beside_table(runtime=runtime, precision=precision, num_threads=threads)
         return _by_table(searched, told, target_ms, accuracy, aim, table, device)
@@ -151,16 +126,6 @@ def _space(name: str, imgsz: int | None, wanted: int | None) -> "tuple[Space, st
     if wanted != own:
         told += f" (its own, {own}, would leave a map of {max(1, pixels // own)} px)"
     return found.with_output_stride(wanted), told
-
-
-def _accuracy(data: Path | None, workdir: Path, train_threads: int, **recipe: Any) -> "Accuracy":
-    from edgecnn.search import Proxy, Published
-
-    if data is None:
-        return Published()
-    from edgecnn.train import Recipe
-
-    return Proxy(data, Recipe(**recipe, threads=train_threads), workdir)
 
 
 def _by_table(
@@ -223,11 +188,7 @@ def _by_device(
             "to measure each one there."
         )
     there = devices.parse(device)
-    if devices.get(there.kind).timing == "emulated":
-        raise UsageError(f"{there} has no latency to search by: its processor is emulated.")
     running = latencies.Running(str(there), *given)
-    _ = running.format
-    host = stack.enter_context(devices.connect(there, "search"))
-    measured = latencies.Measured.on(running, there, host, workdir)
+    measured, host = _measuring.on(stack, there, running, "search", workdir)
     goal = Goal(space, target_ms, accuracy, measured, measured.identity, aim, MEASURED)
     return Setting(goal, running, f"{told}; latency measured for {running}", measured, there, host)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli import _scale_grid, _scale_latency
+from edgecnn.cli import _proxy, _scale_grid, _scale_latency
 from edgecnn.cli._output import common_options, print_json, print_table
-from edgecnn.cli._search_goal import accuracy_options
 
 if TYPE_CHECKING:
     from edgecnn.cli._scale_latency import Source
@@ -50,7 +49,7 @@ PHIS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
     "--output-stride", type=click.IntRange(1), help="Of BASE; the first strides are dropped for it."
 )
 @_scale_grid.options
-@accuracy_options
+@_proxy.options
 @click.option(
     "--workdir",
     type=click.Path(path_type=Path, file_okay=False),

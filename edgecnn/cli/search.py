@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli import _search_goal, _search_view
+from edgecnn.cli import _proxy, _search_goal, _search_view
 from edgecnn.cli._output import common_options, print_json, progress
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--space", default="mnasnet", show_default=True, metavar="NAME|FILE.toml")
 @click.option("--target-ms", type=float, required=True, help="Median latency of a network.")
 @_search_goal.latency_options
-@_search_goal.accuracy_options
+@_proxy.options
 @click.option("--imgsz", type=click.IntRange(8, 4096), help="Resolution in place of the space's.")
 @click.option(
     "--output-stride",

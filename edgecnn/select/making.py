@@ -111,7 +111,6 @@ def _exported(request: Request, source: Source, format_name: str, precision: str
 
 
 def _artifact_path(request: Request, source: Source, format_name: str, precision: str) -> Path:
-    from edgecnn import formats
 
     exporter = export.get(format_name)
     calibrated = Recipe.parse(precision).needs_calibration and request.listing

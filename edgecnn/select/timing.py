@@ -22,9 +22,7 @@ GROUP = 4
 """Candidates measured in turns at a time: each is a process with a model in memory."""
 
 
-def measured(
-    request: Request, host: Host, made: Sequence[Made], report: Progress
-) -> Iterator[Row]:
+def measured(request: Request, host: Host, made: Sequence[Made], report: Progress) -> Iterator[Row]:
     """Yield the rows of all candidates, with latencies."""
     formats = sorted({one.row.format for one in made if one.artifact is not None})
     available = {name: available_runtimes(request, host, name) for name in formats}
@@ -109,7 +107,9 @@ def _earlier(request: Request, candidate: Candidate, now: Environment) -> Profil
 
 def _profile_path(request: Request, key: MeasuredKey) -> Path:
     sha256, runtime, device, threads = key
-    return request.work / "profiles" / f"{sha256[:16]}-{runtime}-{safe_name(device)}-t{threads}.json"
+    return (
+        request.work / "profiles" / f"{sha256[:16]}-{runtime}-{safe_name(device)}-t{threads}.json"
+    )
 
 
 def _timed_row(

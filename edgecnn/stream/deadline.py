@@ -28,7 +28,7 @@ class Budget:
     recover_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit_ms:
+        if not self.limit_ms > 0:
             raise UsageError(f"a budget of {self.limit_ms:g} ms; it must be above 0.")
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile {self.percentile:g}; allowed: above 0, up to 100.")
@@ -90,7 +90,7 @@ class Deadline:
     @property
     def passed(self) -> bool:
         """Whether it was kept over all results; not without any."""
-        return 0 < self.count and self.late <= self.budget.late_share * self.count
+        return self.count > 0 and self.late <= self.budget.late_share * self.count
 
     def restart(self) -> None:
         """Judge the moment anew, as after a step."""

@@ -68,7 +68,9 @@ EVENTS = {
 
 def utc(then_ns: int) -> str:
     """Return when a moment of the monotonic clock was, by today's wall clock, in ISO 8601."""
-    return datetime.fromtimestamp(wall_ns(then_ns) / NS_PER_S, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(wall_ns(then_ns) / NS_PER_S, UTC).isoformat(
+        timespec="milliseconds"
+    )
 
 
 def wall_ns(then_ns: int) -> int:

@@ -126,9 +126,7 @@ class Stream:
                 frozen_after_s=self._frozen_after_s,
             )
             opened.callback(capture.stop)
-            preparation = Preparation(
-                capture.slot, classifiers[0], every_frame=self._every_frame
-            )
+            preparation = Preparation(capture.slot, classifiers[0], every_frame=self._every_frame)
             keeper = Keeper(classifiers, self._tally.deadline, self._causes)
             self._parts = _Parts(classifiers, health, capture, preparation, keeper)
             self._open_sinks()

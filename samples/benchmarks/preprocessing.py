@@ -55,6 +55,7 @@ def main() -> None:
     passed = True
     frame = np.random.default_rng(0).integers(0, 255, (*FRAME, 3), np.uint8)
     for name, way in ways.items():
+
         def whole(way: Callable[[Any], Any] = way) -> Any:
             return preprocess.from_pixels(way(frame), contract, session.inputs[0])
 

@@ -28,8 +28,8 @@ from _common import machine, video
 
 from edgecnn import Artifact, Stream
 from edgecnn.errors import EXIT_VERDICT_FAILED
-from edgecnn.stream.classifier import Classifier
 from edgecnn.stream import Wanted
+from edgecnn.stream.classifier import Classifier
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 BLOCK, BITS = 16, 32
@@ -82,9 +82,9 @@ def from_file(artifact: Artifact, asked: argparse.Namespace) -> bool:
     bar = 1000 / asked.fps + statistics.median(infers) + SLACK_MS
     quarter = max(1, len(ages) // 4)
     print(
-        f"file at {asked.fps} frames/s: {len(ages)} results, network {statistics.median(infers):.1f} "
-        f"ms (p95 {p95(infers):.1f}), age p50 {statistics.median(ages):.1f}, p95 {p95(ages):.1f} "
-        f"(bar {bar:.1f}); first quarter p95 {p95(ages[:quarter]):.1f}, last "
+        f"file at {asked.fps} frames/s: {len(ages)} results, network "
+        f"{statistics.median(infers):.1f} ms (p95 {p95(infers):.1f}), age p50 "
+        f"{statistics.median(ages):.1f}, p95 {p95(ages):.1f} (bar {bar:.1f}); first quarter p95 {p95(ages[:quarter]):.1f}, last "
         f"{p95(ages[-quarter:]):.1f} ms"
     )
     return p95(ages) <= bar

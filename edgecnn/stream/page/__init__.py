@@ -29,7 +29,8 @@ class Page:
                 "the page needs aiohttp, which is not installed: pip install 'edgecnn[stream]'"
             ) from error
         self.name, self.address = f"page {address}", address
-        self._make, self._server = Server, None
+        self._make = Server
+        self._server: Server | None = None
 
     def open(self, about: About) -> None:
         """Open the port. Raises UnavailableError where it cannot be."""

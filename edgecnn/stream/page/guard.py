@@ -3,16 +3,15 @@
 import hmac
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from edgecnn.stream.page.address import Address
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE = "edgecnn_token"
 RATE, BURST = 20.0, 60.0
 """Requests a second of one viewer in the long run, and at once."""
@@ -49,7 +48,7 @@ class Limit:
         return allowed
 
 
-def guard(address: Address) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(address: Address) -> Middleware:
     """Return the middleware for an address."""
     requests, failures = Limit(RATE, BURST), Limit(FAILURES_RATE, FAILURES_BURST)
 

@@ -25,10 +25,18 @@ def exposition(state: Mapping[str, Any], health: Mapping[str, Any]) -> str:
         ("inference_seconds", "infer_ms", "The network alone."),
     ):
         lines += _summary(name, text, state[key])
-    lines += _metric("model_results_total", "counter", "Results by network.",
-                     [({"model": model}, count) for model, count in state["models"].items()])
-    lines += _metric("events_total", "counter", "Events by kind.",
-                     [({"kind": kind}, count) for kind, count in state["events"].items()])
+    lines += _metric(
+        "model_results_total",
+        "counter",
+        "Results by network.",
+        [({"model": model}, count) for model, count in state["models"].items()],
+    )
+    lines += _metric(
+        "events_total",
+        "counter",
+        "Events by kind.",
+        [({"kind": kind}, count) for kind, count in state["events"].items()],
+    )
     gauges = {
         "source_frames_per_second": ("Rate of the source.", state["fps"]),
         "budget_seconds": ("The limit of frame age.", _seconds(state["budget_ms"])),

@@ -96,7 +96,9 @@ class Server:
 
         async def send(number: int) -> None:
             jpeg = await self._loop.run_in_executor(None, self.hub.jpeg)
-            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            head = (
+                f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            )
             await response.write(head.encode() + jpeg + b"\r\n")
 
         return await self._live("picture", request, response, send, PICTURES_S)

@@ -21,7 +21,7 @@ class LineFile:
             UsageError: it exists and may not be touched.
         """
         self._path = None if text == STDOUT else Path(text)
-        self._mode = "a" if existing == "append" else "w"
+        self._append = existing == "append"
         self._file: TextIO | None = None
         if self._path is not None:
             refuse_existing(self._path, force=existing != "refuse")
@@ -31,8 +31,9 @@ class LineFile:
         if self._path is None:
             self._file = sys.stdout
             return True
-        self._file = self._path.open(self._mode, encoding="utf-8", newline="")
-        return self._file.tell() == 0
+        file = self._path.open("a" if self._append else "w", encoding="utf-8", newline="")
+        self._file = file
+        return file.tell() == 0
 
     def write(self, line: str) -> None:
         """Write a line. Raises OSError where the disk is full or nobody reads the pipe."""

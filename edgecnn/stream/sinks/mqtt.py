@@ -60,14 +60,13 @@ class Mqtt:
     newest_only = True
     essential = False
 
-    def __init__(
-        self, host: str, port: int, user: str | None, topic: str, *, secure: bool
-    ) -> None:
+    def __init__(self, host: str, port: int, user: str | None, topic: str, *, secure: bool) -> None:
         from paho.mqtt import client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
 
         self.name = f"mqtt {host}:{port} {topic}"
         self._host, self._port, self._topic = host, port, topic
-        self._client: Any = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self._client: Any = mqtt.Client(CallbackAPIVersion.VERSION2)
         if user is not None:
             self._client.username_pw_set(unquote(user), os.environ.get(PASSWORD))
         if secure:
@@ -137,7 +136,8 @@ def discovery(topic: str, about: About | None) -> list[tuple[str, dict[str, Any]
     sensors = {
         "label": {"name": "Seen", "value_template": "{{ value_json.top[0].label }}",
                   "icon": "mdi:eye"},
-        "score": {"name": "Score", "value_template": "{{ (value_json.top[0].score * 100) | round }}",
+        "score": {"name": "Score",
+                  "value_template": "{{ (100 * value_json.top[0].score) | round }}",
                   "unit_of_measurement": "%", "state_class": "measurement"},
         "age": {"name": "Frame age", "value_template": "{{ value_json.frame_age_ms | round(1) }}",
                 "unit_of_measurement": "ms", "state_class": "measurement",

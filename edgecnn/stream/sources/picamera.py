@@ -77,11 +77,11 @@ class Picamera:
         )
         camera.configure(configuration)
         given = camera.camera_configuration()["lores"]
-        self._size = tuple(given["size"])
-        self._row_bytes = given.get("stride", self._size[0])
+        self._width, self._height = map(int, given["size"])
+        self._row_bytes = int(given.get("stride", self._width))
         camera.start()
         model = camera.camera_properties.get("Model", "camera")
-        self.name = f"{model}, {self._size[0]}x{self._size[1]} YUV420"
+        self.name = f"{model}, {self._width}x{self._height} YUV420"
 
     def read(self) -> Frame | None:
         """Wait for the next frame."""
@@ -97,7 +97,8 @@ class Picamera:
             captured_ns = _monotonic_ns(request.get_metadata().get("SensorTimestamp"))
         finally:
             request.release()
-        image = to_rgb(pixels.tobytes(), "YU12", *self._size, self._row_bytes)
+        data = pixels.tobytes()
+        image = to_rgb(data, "YU12", self._width, self._height, self._row_bytes)
         return Frame(image, self._number(captured_ns), captured_ns)
 
     def _number(self, captured_ns: int) -> int:

@@ -145,7 +145,7 @@ class Camera:
         if self._monotonic not in found.flags:
             self.clock = "arrival"
             return now_ns
-        return min(now_ns, round(found.timestamp * NS_PER_S))
+        return min(now_ns, int(found.timestamp * NS_PER_S))
 
     def close(self) -> None:
         """Stop and close the camera; one that was unplugged has nothing to stop."""
