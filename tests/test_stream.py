@@ -75,7 +75,7 @@ def test_scores_are_those_of_the_bare_network(
     from edgecnn import preprocess, runtimes
     from edgecnn.device import LOCAL
 
-    plug(monkeypatch, Camera(pictures(3), fps=20))
+    plug(monkeypatch, Camera(pictures(3), fps=20, live=False))
     with Stream(model, "any", every_frame=True) as results:
         found = list(results)
     session = runtimes.open_session(runtimes.get("ort"), model, LOCAL, 1)
@@ -236,6 +236,14 @@ def test_networks_that_cannot_stand_in_are_refused(
         Stream(large, "any", every_frame=True, budget=budget)
 
 
+def test_a_camera_does_not_wait(model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(forever())
+    plug(monkeypatch, camera)
+    with pytest.raises(UsageError, match="is for files"), Stream(model, "any", every_frame=True):
+        pass
+    assert camera.closed == 1
+
+
 def test_a_file_without_a_contract_says_what_is_missing(tmp_path: Path) -> None:
     import tiny_onnx
 
@@ -248,7 +256,7 @@ def test_an_error_of_the_source_reaches_the_caller(
     model: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = Kept()
-    plug(monkeypatch, Camera(chain(pictures(3), [DataError("a broken picture")])))
+    plug(monkeypatch, Camera(chain(pictures(3), [DataError("a broken picture")]), live=False))
     with (
         pytest.raises(DataError, match="broken picture"),
         Stream(model, "any", every_frame=True, sinks=[sink]) as results,
@@ -341,7 +349,7 @@ def test_memory_does_not_grow(model: Artifact, monkeypatch: pytest.MonkeyPatch) 
     import tracemalloc
 
     few = [picture(number) for number in range(50)]
-    plug(monkeypatch, Camera((few[n % 50] for n in range(10**9)), fps=1e6))
+    plug(monkeypatch, Camera((few[n % 50] for n in range(10**9)), fps=1e6, live=False))
     with Stream(model, "any", every_frame=True, frozen_after_s=0) as results:
         stream = iter(results)
         for _ in range(300):

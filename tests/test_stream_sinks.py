@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> Artifact:
 def run(
     model: Artifact, monkeypatch: pytest.MonkeyPatch, *texts: str, count: int = 20, **given: Any
 ) -> Stream:
-    plug(monkeypatch, Camera(pictures(count), fps=50))
+    plug(monkeypatch, Camera(pictures(count), fps=50, live=not given.get("every_frame")))
     found = [sinks.make(text) for text in texts]
     with Stream(model, "any", sinks=found, **given) as results:
         list(results)
@@ -59,7 +59,7 @@ def test_a_service_that_starts_again_goes_on_in_its_files(
 ) -> None:
     paths = tmp_path / "a.jsonl", tmp_path / "a.csv"
     for _ in range(2):
-        plug(monkeypatch, Camera(pictures(5)))
+        plug(monkeypatch, Camera(pictures(5), live=False))
         found = [sinks.make(str(path), "append") for path in paths]
         with Stream(model, "any", sinks=found, every_frame=True) as results:
             list(results)

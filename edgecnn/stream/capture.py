@@ -6,7 +6,7 @@ from random import uniform
 from threading import Event as Flag
 from threading import Thread
 
-from edgecnn.errors import EdgecnnError, UnavailableError
+from edgecnn.errors import EdgecnnError, UnavailableError, UsageError
 from edgecnn.stream.frame import NS_PER_S, Event, Frame
 from edgecnn.stream.slot import Slot
 from edgecnn.stream.sources import Source, SourceLostError
@@ -56,10 +56,16 @@ class Capture:
             opens: gives the source, also again after it was lost.
 
         Raises:
+            UsageError: ``lossless`` of a live source, whose frames would wait and grow old.
             EdgecnnError: see `edgecnn.stream.sources.Kind.open`.
         """
         self.slot: Slot[Frame] = Slot(lossless=lossless)
         self.source: Source = opens()
+        if lossless and self.source.live:
+            self.source.close()
+            raise UsageError(
+                f"{self.source.name} does not wait: --every-frame is for files and standard input."
+            )
         self.error: EdgecnnError | None = None
         self.rate = Rate()
         self.connected = True

@@ -99,6 +99,7 @@ class Stream:
         self._last_frame: int | None = None
         self._outlets: list[Outlet] = []
         self._parts: _Parts | None = None
+        self._opened = ExitStack()
 
     def __enter__(self) -> Self:
         """Open the artifacts, the source and the sinks.
@@ -106,43 +107,44 @@ class Stream:
         Raises:
             EdgecnnError: one of them cannot be opened; what was opened is closed.
         """
-        try:
-            self._open()
-        except BaseException:
-            self._close()
-            raise
+        with ExitStack() as opened:
+            parts = self._parts = self._made(opened)
+            self._open_sinks(opened)
+            self._tally = Tally(self._tally.deadline)
+            for thread in (parts.health, parts.capture, parts.preparation):
+                opened.callback(thread.stop)
+                thread.start()
+            self._opened = opened.pop_all()
         return self
 
-    def _open(self) -> None:
-        with ExitStack() as opened:
-            classifiers = open_all(self._artifacts, self._runtime, self._threads)
-            for classifier in classifiers:
-                opened.callback(classifier.close)
-            health = HealthWatch()
-            capture = Capture(
-                partial(_source, self._source, replace(self._wanted, needed=classifiers[0].needed)),
-                self._say,
-                lossless=self._every_frame,
-                frozen_after_s=self._frozen_after_s,
-            )
-            opened.callback(capture.stop)
-            preparation = Preparation(capture.slot, classifiers[0], every_frame=self._every_frame)
-            keeper = Keeper(classifiers, self._tally.deadline, self._causes)
-            self._parts = _Parts(classifiers, health, capture, preparation, keeper)
-            self._open_sinks()
-            self._tally = Tally(self._tally.deadline)
-            for thread in (health, capture, preparation):
-                thread.start()
-            opened.pop_all()
+    def _made(self, opened: ExitStack) -> "_Parts":
+        classifiers = open_all(self._artifacts, self._runtime, self._threads)
+        for classifier in classifiers:
+            opened.callback(classifier.close)
+        capture = Capture(
+            partial(_source, self._source, replace(self._wanted, needed=classifiers[0].needed)),
+            self._say,
+            lossless=self._every_frame,
+            frozen_after_s=self._frozen_after_s,
+        )
+        opened.callback(capture.stop)
+        preparation = Preparation(capture.slot, classifiers[0], every_frame=self._every_frame)
+        keeper = Keeper(classifiers, self._tally.deadline, self._causes)
+        return _Parts(classifiers, HealthWatch(), capture, preparation, keeper)
 
-    def _open_sinks(self) -> None:
+    def _open_sinks(self, opened: ExitStack) -> None:
         about = self.about
         for sink in self._sinks:
             sink.open(about)
-            self._outlets.append(Outlet(sink, self._say, lossless=self._every_frame))
+            outlet = Outlet(sink, self._say, lossless=self._every_frame)
+            opened.callback(self._close_outlet, outlet)
+            self._outlets.append(outlet)
+
+    def _close_outlet(self, outlet: Outlet) -> None:
+        outlet.close(self.summary)
 
     @property
-    def _opened(self) -> "_Parts":
+    def _running(self) -> "_Parts":
         if self._parts is None:
             raise UsageError("the stream is not open; use it in a with statement.")
         return self._parts
@@ -150,7 +152,7 @@ class Stream:
     @property
     def about(self) -> About:
         """What is opened."""
-        parts, budget = self._opened, self._budget
+        parts, budget = self._running, self._budget
         return About(
             source=parts.capture.source.name,
             fps=parts.capture.source.fps,
@@ -169,14 +171,14 @@ class Stream:
         Raises:
             EdgecnnError: the source or a frame is broken for good.
         """
-        preparation = self._opened.preparation
+        preparation = self._running.preparation
         while not self._stop.is_set():
             prepared = preparation.slot.take(POLL_S)
             self._beat()
             if prepared is not None:
-                yield self._result(self._opened, prepared)
+                yield self._result(self._running, prepared)
             elif preparation.slot.ended:
-                self._raise_errors(self._opened)
+                self._raise_errors(self._running)
                 self._why = END_OF_SOURCE
                 return
 
@@ -222,7 +224,7 @@ class Stream:
         return tuple(Score(labels[i] if labels else str(i), float(scores[i])) for i in best)
 
     def _causes(self) -> tuple[str, ...]:
-        parts = self._opened
+        parts = self._running
         frozen = ("the camera is frozen",) if parts.capture.still.frozen else ()
         return frozen + parts.health.causes()
 
@@ -237,7 +239,7 @@ class Stream:
     @property
     def problem(self) -> str | None:
         """What is wrong with the source, None while all is well."""
-        capture = self._opened.capture
+        capture = self._running.capture
         if not capture.connected:
             return "the source is lost"
         return "the camera is frozen" if capture.still.frozen else None
@@ -245,7 +247,7 @@ class Stream:
     @property
     def state(self) -> dict[str, Any]:
         """Counts and ages so far, for metrics; `fps` is the rate at which frames come."""
-        return asdict(self.summary) | {"fps": self._opened.capture.rate.fps}
+        return asdict(self.summary) | {"fps": self._running.capture.rate.fps}
 
     @property
     def summary(self) -> Summary:
@@ -262,19 +264,9 @@ class Stream:
         """Stop, flush the sinks, free everything."""
         if isinstance(error, EdgecnnError):
             self._why = str(error)
-        self._close()
-
-    def _close(self) -> None:
         self._stop.set()
         self._tally.end()
-        parts = self._parts
-        for thread in () if parts is None else (parts.capture, parts.preparation, parts.health):
-            thread.stop()
-        summary = self.summary
-        for outlet in self._outlets:
-            outlet.close(summary)
-        for classifier in () if parts is None else parts.classifiers:
-            classifier.close()
+        self._opened.close()
 
 
 @dataclass(frozen=True)

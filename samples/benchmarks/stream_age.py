@@ -84,8 +84,8 @@ def from_file(artifact: Artifact, asked: argparse.Namespace) -> bool:
     print(
         f"file at {asked.fps} frames/s: {len(ages)} results, network "
         f"{statistics.median(infers):.1f} ms (p95 {p95(infers):.1f}), age p50 "
-        f"{statistics.median(ages):.1f}, p95 {p95(ages):.1f} (bar {bar:.1f}); first quarter p95 {p95(ages[:quarter]):.1f}, last "
-        f"{p95(ages[-quarter:]):.1f} ms"
+        f"{statistics.median(ages):.1f}, p95 {p95(ages):.1f} (bar {bar:.1f}); "
+        f"first quarter p95 {p95(ages[:quarter]):.1f}, last {p95(ages[-quarter:]):.1f} ms"
     )
     return p95(ages) <= bar
 

@@ -28,7 +28,7 @@ def open(text: str, wanted: Wanted) -> "Stdin":
 class Stdin:
     """Frames back to back, without anything between them."""
 
-    live = True
+    live = False
     clock = "arrival"
     frames = None
 
