@@ -131,6 +131,16 @@ def scaling(name: str = "efficientnet_b0") -> dict[str, Any]:
             "next": member | {"latency_ms": 17.0, "phi": 1.5}}  # fmt: skip
 
 
+def grid(name: str = "efficientnet_b0") -> dict[str, Any]:
+    """Coefficients that were searched for, without a target."""
+    best = {"coefficients": [1.2, 1.1, 1.15], "name": f"{name}@w1.1", "ratio": 1.95, "top1": 61.2,
+            "latency_ms": {"table a": 14.0, "table b": None}}  # fmt: skip
+    other = best | {"coefficients": [1.0, 1.2, 1.2], "top1": None}
+    found = {"constraint": "multiply-adds", "top1_kind": "measured", "best": best,
+             "points": [best, other]}  # fmt: skip
+    return {"base": name, "target_ms": None, "grids": [found, found]}
+
+
 EVERY = {
     "select": choice, "profile": profile, "devices": devices, "evaluate": evaluation,
     "export": export, "predict": estimate, "table": table, "search": search, "scale": scaling,

@@ -9,7 +9,17 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_documents import EVERY, choice, devices, estimate, evaluation, profile, table, written
+from report_documents import (
+    EVERY,
+    choice,
+    devices,
+    estimate,
+    evaluation,
+    grid,
+    profile,
+    table,
+    written,
+)
 
 from edgecnn import report
 from edgecnn.cli import main
@@ -94,6 +104,13 @@ def test_the_verdict_stands_on_top_in_one_sentence(tmp_path: Path) -> None:
     text = read(html).text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.count(said) == 2
     assert text.rindex(said) < text.index("Choice under 15 ms")
+
+
+def test_coefficients_that_were_searched_for_are_listed(tmp_path: Path) -> None:
+    text = read(made(tmp_path, run=grid())).text
+    assert text.count("Coefficients that double the multiply-adds") == 2
+    assert "ms by table b" in text
+    assert "61.20" in text
 
 
 def test_where_nothing_meets_the_target_the_nearest_is_named() -> None:

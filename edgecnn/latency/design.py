@@ -29,6 +29,12 @@ _ODD = 0.25
 as published ones have. Without, tables would say of unusual networks what they do not know; with
 more, most of what is measured would be convolutions that no network has."""
 
+_GATES = (("",), ("",), ("", "se"), ("se",), ("", "hse"), ("", "", "se", "hse"))
+"""What rows of one network have: a network mostly has gates or none, and what it has changes how
+its other operators find the caches."""
+_ONE_ACTIVATION = 0.6
+"""Share of networks with the same activation everywhere; the others have two."""
+
 _SPANS = ("rows", "resolution", "channels", "head", "classes", "last_map")
 _STEMS = {True: (1, 2, 2, 2), False: (1, *(2,) * 15)}
 """Strides of the first convolution."""
@@ -96,7 +102,10 @@ class _Drawing:
     def __init__(self, random: Random, ranges: Ranges) -> None:
         self.random, self.ranges = random, ranges
         self.conventions = Conventions(padding=random.choice(("same", "symmetric")))
-        self.activations = [random.choice(ranges.activations) for _ in range(2)]
+        self.activations = random.choices(ranges.activations, k=2)
+        if random.random() < _ONE_ACTIVATION:
+            self.activations = self.activations[:1]
+        self.gates = random.choice(_GATES)
         self.is_odd = random.random() < _ODD
         self.shape = Shape(3, self.pixels())
         self.resolution = self.shape.size
@@ -195,7 +204,7 @@ class _Drawing:
             row = replace(row, start_kernel=start, kernel=kernel, stride=stride)
         if row.kind == "fused" and row.expand == 1:
             return row
-        gate, ratio = random.choice(("", "", "se", "hse")), random.choice(self.ranges.ratios)
+        gate, ratio = random.choice(self.gates), random.choice(self.ranges.ratios)
         return replace(row, se=ratio * (gate == "se"), hse=ratio * (gate == "hse"))
 
     def kernel(self) -> int:
