@@ -13,7 +13,7 @@ Rules, in this order:
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from edgecnn.environment import Environment
@@ -83,7 +83,7 @@ class Choice:
     rule: str = RULE
     notes: tuple[str, ...] = ()
     """What to know before trusting it: such as predictions by the table of another machine."""
-    environment: Environment | None = None
+    environment: Environment | None = field(default=None, compare=False)
     """Of the device, with the versions of all runtimes that were measured; None without any."""
 
     @property

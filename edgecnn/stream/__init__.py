@@ -7,8 +7,8 @@
         for result in results:
             print(result.top[0].label, result.frame_age_ms)
 
-Needs no torch, and of the optional packages only a runtime; linuxpy for cameras, aiohttp for the
-page, paho-mqtt for MQTT.
+Needs no torch, and of the optional packages only a runtime; linuxpy for cameras, PyAV for streams
+of the network, aiohttp for the page, paho-mqtt for MQTT.
 """
 
 from edgecnn.stream.deadline import Budget

@@ -27,7 +27,7 @@ function show(row) {
     while (ages.length && ages[0].at < Date.now() - MINUTE_MS) ages.shift();
     set("age", ms(result.frame_age_ms));
     set("infer", `${ms(result.stages_ms.infer)} (${result.model})`);
-    top(result.top);
+    seen(result.top);
   }
   set("p95", ms(state.age_ms.p95));
   set("fps", state.fps ? `${state.fps.toFixed(1)} /s` : "");
@@ -64,7 +64,7 @@ function verdict(row) {
   box.textContent = frames ? `${passed ? "keeps" : "breaks"} ${limit} (${late} of ${frames} late)` : limit;
 }
 
-function top(classes) {
+function seen(classes) {
   byId("top").replaceChildren(...classes.map(({ label, score }) => {
     const item = document.createElement("li");
     const share = document.createElement("span");

@@ -75,6 +75,7 @@ class Server:
             ("/figures", self._figures),
             ("/healthz", self._healthz),
             ("/metrics", self._metrics),
+            ("/favicon.ico", self._no_icon),
         ):
             application.router.add_get(path, handler)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
@@ -88,6 +89,9 @@ class Server:
         name, kind = STATIC[request.path]
         text = resources.files(__package__).joinpath(name).read_text("utf-8")
         return web.Response(text=text, content_type=kind)
+
+    async def _no_icon(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def _picture(self, request: web.Request) -> web.StreamResponse:
         """Pictures one after another (multipart/x-mixed-replace)."""

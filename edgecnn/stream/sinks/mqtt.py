@@ -25,6 +25,8 @@ DISCOVERY = "homeassistant"
 PERIOD_S = 1.0
 """The newest result is published so often, and at once when the best class changes."""
 CONNECT_TIMEOUT_S = 5.0
+_WAITING = 16
+"""Messages that wait for a broker: those by which it learns who we are, and no more."""
 
 
 def matches(text: str) -> bool:
@@ -72,7 +74,7 @@ class Mqtt:
         if secure:
             self._client.tls_set()
         self._client.will_set(f"{topic}/status", "offline", qos=1, retain=True)
-        self._client.max_queued_messages_set(1)
+        self._client.max_queued_messages_set(_WAITING)
         self._client.on_connect = self._connected
         self._about: About | None = None
         self._last_ns, self._last_label = 0, ""

@@ -1,13 +1,16 @@
 """A video file, at its own pace or as fast as its frames are taken."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecnn.errors import DataError, UnavailableError
+from edgecnn.preprocess import Image
 from edgecnn.stream.frame import NS_PER_S, Frame
 from edgecnn.stream.sources import Wanted
-from edgecnn.stream.sources._opencv import open_capture, positive, rgb
 
 syntax = "FILE, a video"
 USUAL_FPS = 25.0
@@ -24,8 +27,13 @@ def open(text: str, wanted: Wanted) -> "VideoFile":
     path = Path(text)
     if not path.is_file():
         raise UnavailableError(f"{text}: no such file.")
-    capture = open_capture(str(path), {}, wanted.timeout_s)
-    if capture is None:
+    import cv2
+
+    # What FFmpeg says of a file that is none is of no use beside our own words.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
         raise DataError(f"{path}: not a video that can be decoded.")
     return VideoFile(path, capture, wanted)
 
@@ -41,14 +49,14 @@ class VideoFile:
         self._capture, self._pace = capture, wanted.pace
         self._number = -1
         self._start_ns: int | None = None
-        own = positive(capture.get(cv2.CAP_PROP_FPS))
-        count = positive(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        own = _positive(capture.get(cv2.CAP_PROP_FPS))
+        count = _positive(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.fps = wanted.fps or own or USUAL_FPS
         self.frames = None if count is None else round(count)
         self.clock = "due" if wanted.pace else "arrival"
         width, height = (round(capture.get(prop)) for prop in
                          (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))  # fmt: skip
-        self.name = f"{path.name}, {width}x{height}, {self.fps:g} frames/s"
+        self.name = f"{path.name}, {width}x{height}, {self.fps:.3g} frames/s"
 
     def read(self) -> Frame | None:
         """Decode the next frame, and wait until it is due."""
@@ -58,7 +66,7 @@ class VideoFile:
         good, picture = self._capture.retrieve()
         if not good:
             return None
-        image = rgb(picture)
+        image = _rgb(picture)
         due_ns = self._due_ns()
         if self._pace:
             time.sleep(max(0, due_ns - time.monotonic_ns()) / NS_PER_S)
@@ -86,3 +94,15 @@ class VideoFile:
     def close(self) -> None:
         """Close the file."""
         self._capture.release()
+
+
+def _rgb(picture: Any) -> Image:
+    """Return OpenCV's BGR picture as RGB."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _positive(value: float) -> float | None:
+    """What a file tells of itself, where it tells anything."""
+    return value if 0 < value < 1e9 else None

@@ -1,16 +1,20 @@
 """A stream of the network: RTSP, HTTP, TCP, UDP, RTMP, SRT, as far as FFmpeg reads them.
 
-Frames are read as they come, whoever takes them, so that none grows old in a buffer.
+PyAV is FFmpeg's libraries in Python. Frames are read as they come, whoever takes them, so that none
+grows old in a buffer.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
 
 from edgecnn.errors import UnavailableError
 from edgecnn.stream.frame import Frame
 from edgecnn.stream.sources import SourceLostError, Wanted
-from edgecnn.stream.sources._opencv import open_capture, positive, rgb
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "tcp", "udp", "rtmp", "srt")
 syntax = f"URL ({', '.join(SCHEMES)})"
@@ -26,15 +30,28 @@ def matches(text: str) -> bool:
 
 
 def open(text: str, wanted: Wanted) -> "Url":
-    """Connect, and decode the first frame."""
-    options = _LOW_DELAY | (_RTSP if urlsplit(text).scheme.startswith("rtsp") else {})
-    capture = open_capture(text, options, wanted.timeout_s)
-    if capture is None:
+    """Connect, and find the video in what comes."""
+    try:
+        import av
+    except ImportError as error:
         raise UnavailableError(
-            f"{without_secrets(text)}: no answer within {wanted.timeout_s:g} s, or no video. Check "
-            "the address, user and password, and that the server runs."
-        )
-    return Url(without_secrets(text), capture, wanted)
+            "streams of the network need PyAV, which is not installed: "
+            "pip install 'edgecnn[stream]'"
+        ) from error
+    av.logging.set_level(av.logging.PANIC)
+    options = _LOW_DELAY | (_RTSP if urlsplit(text).scheme.startswith("rtsp") else {})
+    name, limit_s = without_secrets(text), wanted.timeout_s
+    try:
+        container = av.open(text, options=options, timeout=(limit_s, limit_s))
+    except (av.FFmpegError, OSError) as error:
+        raise UnavailableError(
+            f"{name}: no answer within {limit_s:g} s, or no video. Check the address, user and "
+            "password, and that the server runs."
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise UnavailableError(f"{name}: it has no video.")
+    return Url(name, container, limit_s)
 
 
 def without_secrets(url: str) -> str:
@@ -44,33 +61,52 @@ def without_secrets(url: str) -> str:
 
 
 class Url:
-    """Frames of a stream; ``captured_ns`` is when a frame had arrived and was being decoded."""
+    """Frames of a stream; ``captured_ns`` is when the last packet of a frame had arrived."""
 
     live = True
     clock = "arrival"
     frames = None
 
-    def __init__(self, name: str, capture: Any, wanted: Wanted) -> None:
-        import cv2
+    def __init__(self, name: str, container: Any, timeout_s: float) -> None:
+        import av
 
-        self._capture, self._timeout_s = capture, wanted.timeout_s
+        self._errors: tuple[type[Exception], ...] = (av.FFmpegError, OSError)
+        self._damaged = av.error.InvalidDataError
+        self._container, self._timeout_s = container, timeout_s
+        self._stream = container.streams.video[0]
+        # Threads that decode several frames at once hold each of them back.
+        self._stream.thread_type = "SLICE"
+        self._decoded = self._decode()
         self._number = -1
-        self.fps = positive(capture.get(cv2.CAP_PROP_FPS))
+        rate = self._stream.average_rate
+        self.fps = float(rate) if rate else None
         self.name = name
 
     def read(self) -> Frame | None:
         """Wait for the next frame and decode it."""
-        if not self._capture.grab():
-            raise SourceLostError(
-                f"{self.name}: the stream ended, or nothing came for {self._timeout_s:g} s."
-            )
-        captured_ns = time.monotonic_ns()
-        good, picture = self._capture.retrieve()
-        if not good:
-            raise SourceLostError(f"{self.name}: a frame could not be decoded.")
-        self._number += 1
-        return Frame(rgb(picture), self._number, captured_ns)
+        try:
+            frame = next(self._decoded, None)
+        except self._errors as error:
+            raise SourceLostError(self._gone) from error
+        if frame is None:
+            raise SourceLostError(self._gone)
+        return frame
+
+    @property
+    def _gone(self) -> str:
+        return f"{self.name}: the stream ended, or nothing came for {self._timeout_s:g} s."
+
+    def _decode(self) -> Iterator[Frame]:
+        """Yield frames; a packet that is damaged is passed over."""
+        for packet in self._container.demux(self._stream):
+            captured_ns = time.monotonic_ns()
+            with suppress(self._damaged):
+                for picture in packet.decode():
+                    self._number += 1
+                    image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+                    yield Frame(image, self._number, captured_ns)
 
     def close(self) -> None:
         """Hang up."""
-        self._capture.release()
+        with suppress(*self._errors):
+            self._container.close()
