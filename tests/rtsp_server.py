@@ -16,7 +16,7 @@ from pathlib import Path
 SYSTEM_PYTHON = "/usr/bin/python3"
 LIVE = (
     "( videotestsrc is-live=true pattern={pattern} ! "
-    "video/x-raw,width={width},height={height},framerate={fps}/1 ! "
+    "video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 ! "
     "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 )"
 )
 

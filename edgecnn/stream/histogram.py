@@ -4,19 +4,19 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 LEAST_MS, MOST_MS = 0.01, 1e7
 GROWTH = 1.01
 """A percentile is off by at most 1 %."""
-_COUNT = math.ceil(math.log(MOST_MS / LEAST_MS) / math.log(GROWTH)) + 1
+_STEP = math.log(GROWTH)
+_COUNT = math.ceil(math.log(MOST_MS / LEAST_MS) / _STEP) + 1
 
 
 @dataclass
 class Histogram:
     """Counts by duration, in buckets each 1 % wider than the one before."""
 
-    _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_COUNT, np.int64))
+    _counts: list[int] = field(default_factory=lambda: [0] * _COUNT)
     _total: int = 0
     _sum_ms: float = 0.0
     _least_ms: float = math.inf
@@ -24,7 +24,7 @@ class Histogram:
 
     def add(self, ms: float) -> None:
         """Count a duration."""
-        at = math.ceil(math.log(max(ms, LEAST_MS) / LEAST_MS) / math.log(GROWTH))
+        at = math.ceil(math.log(max(ms, LEAST_MS) / LEAST_MS) / _STEP)
         self._counts[min(at, _COUNT - 1)] += 1
         self._total += 1
         self._sum_ms += ms
@@ -65,7 +65,7 @@ class Histogram:
             (
                 LEAST_MS * GROWTH ** (start - 1),
                 LEAST_MS * GROWTH ** (start + wide - 1),
-                int(self._counts[start : start + wide].sum()),
+                sum(self._counts[start : start + wide]),
             )
             for start in range(first, last, wide)
         ]

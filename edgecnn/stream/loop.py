@@ -219,9 +219,9 @@ class Stream:
 
     def _best(self, scores: NDArray[np.float32], labels: Sequence[str]) -> tuple[Score, ...]:
         count = min(self._top, len(scores))
-        best = np.argpartition(-scores, count - 1)[:count]
-        best = best[np.argsort(-scores[best], kind="stable")]
-        return tuple(Score(labels[i] if labels else str(i), float(scores[i])) for i in best)
+        best = np.argpartition(scores, -count)[-count:]
+        found = sorted(zip((-scores[best]).tolist(), best.tolist(), strict=True))
+        return tuple([Score(labels[i] if labels else str(i), -score) for score, i in found])
 
     def _causes(self) -> tuple[str, ...]:
         parts = self._running

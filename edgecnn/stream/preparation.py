@@ -16,10 +16,9 @@ from edgecnn.stream.classifier import Classifier
 from edgecnn.stream.frame import NS_PER_S, Frame
 from edgecnn.stream.slot import Slot
 
-_EARLY = 0.1
-_EARLY_NS = 1_000_000
-"""The network is expected to be free so much sooner than it was the last times: a share of its
-time, and a millisecond."""
+_EARLY_SPREADS, _EARLY_NS = 2.0, 500_000
+"""The network is expected to be free so much sooner than it mostly is: in mean deviations of its
+time, and at least. An input that is ready too early grows old; one that is late costs as much."""
 _SMOOTH = 0.2
 
 
@@ -49,7 +48,7 @@ class Preparation:
         self._classifier = classifier
         self.error: EdgecnnError | None = None
         self._frames, self._every_frame = frames, every_frame
-        self._run_ns = self._prepare_ns = 0.0
+        self._run_ns = self._spread_ns = self._prepare_ns = 0.0
         self._thread = Thread(target=self._run, name="preparation", daemon=True)
 
     def start(self) -> None:
@@ -64,11 +63,14 @@ class Preparation:
 
     def ran(self, run_ns: int) -> None:
         """Learn how long the network takes."""
+        if self._run_ns:
+            self._spread_ns = _mean(self._spread_ns, abs(run_ns - self._run_ns))
         self._run_ns = _mean(self._run_ns, run_ns)
 
     def restart(self, classifier: Classifier) -> None:
         """Make inputs for another network from now on."""
-        self._classifier, self._run_ns = classifier, 0.0
+        self._classifier = classifier
+        self._run_ns = self._spread_ns = 0.0
 
     def _run(self) -> None:
         try:
@@ -88,7 +90,7 @@ class Preparation:
     def _wait_for_the_right_moment(self) -> None:
         """The network has just begun to run: be ready when it ends."""
         if not self._every_frame:
-            early_ns = self._prepare_ns + _EARLY * self._run_ns + _EARLY_NS
+            early_ns = self._prepare_ns + _EARLY_SPREADS * self._spread_ns + _EARLY_NS
             sleep(max(0.0, self._run_ns - early_ns) / NS_PER_S)
 
 

@@ -42,7 +42,8 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         pipeline = Gst.parse_launch(
             "appsrc name=source is-live=true block=false format=time do-timestamp=true "
             f"caps=video/x-raw,format=RGB,width={WIDTH},height={HEIGHT},framerate={self.fps}/1 ! "
-            "videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 "
+            "videoconvert ! video/x-raw,format=I420 ! "
+            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 "
             "bitrate=4000 ! rtph264pay name=pay0 pt=96 config-interval=1"
         )
         source = pipeline.get_by_name("source")
