@@ -98,13 +98,13 @@ def slowed(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[str], float]) -> 
     """Let each network take so much longer, by its name."""
     from edgecnn.stream.classifier import Classifier
 
-    run = Classifier.scores
+    run = Classifier.run
 
     def slow(self: Classifier, prepared: Any) -> Any:
         time.sleep(seconds(self.name))
         return run(self, prepared)
 
-    monkeypatch.setattr(Classifier, "scores", slow)
+    monkeypatch.setattr(Classifier, "run", slow)
 
 
 def costing(monkeypatch: pytest.MonkeyPatch, **costs_ms: float) -> None:

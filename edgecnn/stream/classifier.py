@@ -19,6 +19,8 @@ from edgecnn.runtimes import Session
 from edgecnn.stream.frame import NS_PER_MS
 
 WARM_UP_RUNS, COST_RUNS = 3, 7
+WORTH = 0.9
+"""A network that takes over costs at most this share of the one before it."""
 USUAL_SIZE = (480, 640)
 """Height and width of the picture that costs are measured with before there is any."""
 
@@ -73,9 +75,13 @@ class Classifier:
         """Make its input from a picture of any size."""
         return preprocess.prepare(image, self.contract, self.session.inputs[0])
 
-    def scores(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
-        """Run it; return one softmax score per class."""
-        logits = preprocess.dequantize(self.session.run(prepared), self.session.outputs[0])
+    def run(self, prepared: NDArray[Any]) -> NDArray[Any]:
+        """Run it; return what it gives."""
+        return self.session.run(prepared)
+
+    def scores(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """Return one softmax score per class of what it gave."""
+        logits = preprocess.dequantize(output, self.session.outputs[0])
         return preprocess.softmax(logits.reshape(-1))
 
     def close(self) -> None:
@@ -110,8 +116,9 @@ def _refuse_unlike(found: Sequence[Classifier]) -> None:
             f"{last.name} cannot stand in for {first.name}: it has other classes ("
             f"{last.classes} and {first.classes})."
         )
-    if len(found) > 1 and last.cost_ms >= found[-2].cost_ms:
+    if len(found) > 1 and last.cost_ms > WORTH * found[-2].cost_ms:
         raise UsageError(
             f"{last.name} takes {last.cost_ms:.1f} ms here and {found[-2].name} "
-            f"{found[-2].cost_ms:.1f} ms; give --fallback from large to small."
+            f"{found[-2].cost_ms:.1f} ms; a --fallback takes at most {WORTH:.0%} of that. Give "
+            "them from large to small."
         )

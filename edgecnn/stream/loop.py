@@ -1,7 +1,8 @@
 """The loop: the newest frame, a result of it before its deadline, and what to do when that fails.
 
-Three threads: one reads the source, one makes inputs, and the caller's runs the network. Between
-them is room for a single frame each, so that nothing ever queues and no old frame is looked at.
+Three threads: one reads the source, one makes inputs, and the caller's runs the network; in a batch
+a fourth does. Between them is room for a single frame each, so that nothing ever queues and no old
+frame is looked at.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from edgecnn.stream.classifier import Classifier, open_all
 from edgecnn.stream.deadline import Budget, Deadline
 from edgecnn.stream.frame import Event, Frame
 from edgecnn.stream.health import HealthWatch
+from edgecnn.stream.inference import Ahead, Ran
 from edgecnn.stream.keeper import Keeper
 from edgecnn.stream.outlet import Outlet
 from edgecnn.stream.preparation import Preparation, Prepared
@@ -111,7 +113,7 @@ class Stream:
             parts = self._parts = self._made(opened)
             self._open_sinks(opened)
             self._tally = Tally(self._tally.deadline)
-            for thread in (parts.health, parts.capture, parts.preparation):
+            for thread in parts.threads:
                 opened.callback(thread.stop)
                 thread.start()
             self._opened = opened.pop_all()
@@ -130,7 +132,8 @@ class Stream:
         opened.callback(capture.stop)
         preparation = Preparation(capture.slot, classifiers[0], every_frame=self._every_frame)
         keeper = Keeper(classifiers, self._tally.deadline, self._causes)
-        return _Parts(classifiers, HealthWatch(), capture, preparation, keeper)
+        ahead = Ahead(preparation.slot) if self._every_frame else None
+        return _Parts(classifiers, HealthWatch(), capture, preparation, ahead, keeper)
 
     def _open_sinks(self, opened: ExitStack) -> None:
         about = self.about
@@ -171,14 +174,16 @@ class Stream:
         Raises:
             EdgecnnError: the source or a frame is broken for good.
         """
-        preparation = self._running.preparation
+        parts = self._running
+        slot = parts.preparation.slot if parts.ahead is None else parts.ahead.slot
         while not self._stop.is_set():
-            prepared = preparation.slot.take(POLL_S)
+            item = slot.take(POLL_S)
             self._beat()
-            if prepared is not None:
-                yield self._result(self._running, prepared)
-            elif preparation.slot.ended:
-                self._raise_errors(self._running)
+            if item is not None:
+                ran = item if isinstance(item, Ran) else self._run(parts, item)
+                yield self._result(parts, ran)
+            elif slot.ended:
+                self._raise_errors(parts)
                 self._why = END_OF_SOURCE
                 return
 
@@ -187,22 +192,26 @@ class Stream:
         self._stop.set()
 
     def _raise_errors(self, parts: "_Parts") -> None:
-        error = parts.preparation.error or parts.capture.error
+        ahead = None if parts.ahead is None else parts.ahead.error
+        error = ahead or parts.preparation.error or parts.capture.error
         if error is not None:
             self._why = str(error)
             raise error
 
-    def _result(self, parts: "_Parts", prepared: Prepared) -> Result:
-        classifier, frame = parts.keeper.classifier, prepared.frame
+    def _run(self, parts: "_Parts", prepared: Prepared) -> Ran:
+        classifier = parts.keeper.classifier
         if prepared.classifier is not classifier:
-            prepared = Prepared.of(frame, classifier)
-        began_ns = monotonic_ns()
-        scores = classifier.scores(prepared.array)
-        ended_ns = monotonic_ns()
-        parts.preparation.ran(ended_ns - began_ns)
+            prepared = Prepared.of(prepared.frame, classifier)
+        return Ran.of(prepared)
+
+    def _result(self, parts: "_Parts", ran: Ran) -> Result:
+        prepared = ran.prepared
+        classifier, frame = prepared.classifier, prepared.frame
+        parts.preparation.ran(ran.ended_ns - ran.began_ns)
+        scores = classifier.scores(ran.output)
         top = self._best(self._smoothing.add(frame.captured_ns, scores), classifier.labels)
-        moments = (frame.captured_ns, prepared.began_ns, prepared.ended_ns, began_ns, ended_ns,
-                   monotonic_ns())  # fmt: skip
+        moments = (frame.captured_ns, prepared.began_ns, prepared.ended_ns, ran.began_ns,
+                   ran.ended_ns, monotonic_ns())  # fmt: skip
         result = Result.of(frame, moments, self._dropped_before(frame), classifier.name, top)
         self._tally.result(result)
         for event in parts.keeper.judge(result):
@@ -277,7 +286,14 @@ class _Parts:
     health: HealthWatch
     capture: Capture
     preparation: Preparation
+    ahead: Ahead | None
     keeper: Keeper
+
+    @property
+    def threads(self) -> tuple[HealthWatch | Capture | Preparation | Ahead, ...]:
+        """In the order in which they are started; they are stopped in the other."""
+        found = (self.health, self.capture, self.preparation)
+        return found if self.ahead is None else (*found, self.ahead)
 
 
 def _source(source: str | Source, wanted: Wanted) -> Source:

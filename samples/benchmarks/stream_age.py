@@ -131,7 +131,7 @@ def by_buffer(classifier: Classifier, url: str) -> Iterator[float]:
 
 def looked_at(classifier: Classifier, bgr: np.ndarray) -> float:
     image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    classifier.scores(classifier.prepare(image))
+    classifier.scores(classifier.run(classifier.prepare(image)))
     return age_ms(image)
 
 
