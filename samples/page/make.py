@@ -7,9 +7,7 @@ belong into a repository.
 """
 
 import argparse
-import shutil
-import subprocess
-import tempfile
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,8 +20,12 @@ from edgecnn.stream import Budget, Frame
 from edgecnn.stream.page import Page
 from edgecnn.stream.page.address import Address
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+import chromium
+
 HEIGHT, WIDTH, FPS = 360, 640, 30
-SETTLE_S = 20.0
+SETTLE_S = 40.0
 SIZE = (1200, 900)
 
 
@@ -79,15 +81,11 @@ def main() -> None:
 
 def photograph(url: str, path: Path) -> None:
     """Let a headless Chromium look at the page for a while, and keep what it sees."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program is not None, "no Chromium; on Debian: apt-get install chromium"
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [program, "--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu",
-             f"--user-data-dir={profile}", f"--window-size={SIZE[0]},{SIZE[1]}",
-             f"--timeout={round(SETTLE_S * 1000)}", f"--screenshot={path.resolve()}", url],
-            check=True, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    assert chromium.program() is not None, "no Chromium; on Debian: apt-get install chromium"
+    with chromium.Browser() as browser:
+        browser.visit(url, *SIZE)
+        time.sleep(SETTLE_S)
+        browser.screenshot(path)
 
 
 if __name__ == "__main__":
