@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from edgecnn.stream.classifier import Classifier
 from edgecnn.stream.deadline import Deadline, Ladder
-from edgecnn.stream.frame import Event
+from edgecnn.stream.frame import NS_PER_S, Event
 from edgecnn.stream.result import Result
 
 Causes = Callable[[], tuple[str, ...]]
@@ -19,6 +19,7 @@ class Keeper:
     ) -> None:
         self._classifiers, self._deadline, self._causes = tuple(classifiers), deadline, causes
         self._was_broken = False
+        self._kept_since_ns: int | None = None
         self._ladder: Ladder | None = None
         if deadline is not None and len(classifiers) > 1:
             self._ladder = Ladder([one.cost_ms for one in classifiers], deadline.budget)
@@ -32,12 +33,23 @@ class Keeper:
         """Return what has changed, after the deadline has counted the result."""
         if self._deadline is None:
             return []
-        broken, found = self._deadline.broken, []
-        if broken != self._was_broken:
-            self._was_broken = broken
-            found.append(self._verdict(self._deadline, broken))
+        broken = self._deadline.broken
+        changed = self._changed(self._deadline, result.at_ns, broken)
         step = self._step(self._deadline, result, broken)
-        return [*found, step] if step is not None else found
+        return [event for event in (changed, step) if event is not None]
+
+    def _changed(self, deadline: Deadline, at_ns: int, broken: bool) -> Event | None:
+        """Say at once that it is broken, and that it is kept only once it was for a while."""
+        if broken:
+            self._kept_since_ns = None
+        elif self._kept_since_ns is None:
+            self._kept_since_ns = at_ns
+        kept_ns = 0 if self._kept_since_ns is None else at_ns - self._kept_since_ns
+        settled = broken or kept_ns >= deadline.budget.patience_s * NS_PER_S
+        if broken == self._was_broken or not settled:
+            return None
+        self._was_broken = broken
+        return self._verdict(deadline, broken)
 
     def _step(self, deadline: Deadline, result: Result, broken: bool) -> Event | None:
         if self._ladder is None:
