@@ -320,6 +320,17 @@ def test_a_slow_sink_costs_the_loop_nothing(
     assert newest.results[-1].frame >= 55
 
 
+def test_what_a_slow_sink_loses_is_told(model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecnn.stream.outlet.ROOM", 4)
+    plug(monkeypatch, Camera(pictures(60), fps=200))
+    slow, kept = Slow(), Kept()
+    with Stream(model, "any", sinks=[slow, kept]) as results:
+        found = list(results)
+    lost = [event.text for event in kept.events if event.kind == "sink lost"]
+    assert lost[0] == "kept is too slow; results lost: 1"
+    assert len(slow.results) < len(found)
+
+
 def test_in_a_batch_a_slow_sink_loses_nothing(
     model: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
@@ -98,14 +99,12 @@ def open_all(
         UsageError: they have other classes, or one that is to take over costs more.
     """
     found: list[Classifier] = []
-    try:
+    with ExitStack() as opened:
         for artifact in artifacts:
             found.append(Classifier.open(artifact, runtime, threads))
+            opened.callback(found[-1].close)
             _refuse_unlike(found)
-    except Exception:
-        for one in found:
-            one.close()
-        raise
+        opened.pop_all()
     return tuple(found)
 
 

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic_ns, time_ns
-from typing import Any
+from typing import Any, Literal
 
 from edgecnn.preprocess import Image
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
+
+
+EventKind = Literal["opened", "lost", "back", "frozen", "moving", "over", "within", "step down",
+                    "step up", "sink failed", "sink lost"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +41,12 @@ class Frame:
 class Event:
     """Something that happened to the stream, at a moment of the monotonic clock.
 
-    ``kind`` is one word of `EVENTS`, ``text`` says it for people, ``details`` for programs.
+    ``text`` says it for people, ``details`` for programs. A source is opened, lost and back; a
+    camera is frozen, and moving again; the deadline is over, and within again; a network steps down
+    or up; a sink failed, or was too slow for some results (sink lost).
     """
 
-    kind: str
+    kind: EventKind
     text: str
     at_ns: int = field(default_factory=monotonic_ns)
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -49,21 +55,6 @@ class Event:
         """Return the JSON object."""
         at = utc(self.at_ns)
         return {"event": self.kind, "at": at, "text": self.text, **self.details}
-
-
-EVENTS = {
-    "opened": "the source was opened",
-    "lost": "the source is gone; it is tried again",
-    "back": "the source came back",
-    "frozen": "the camera sends the same picture again and again",
-    "moving": "the camera sends new pictures again",
-    "over": "the deadline is broken",
-    "within": "the deadline is kept again",
-    "step down": "a smaller network took over",
-    "step up": "a larger network took over",
-    "sink failed": "a sink takes no more results",
-    "sink lost": "a sink was too slow for some results",
-}
 
 
 def utc(then_ns: int) -> str:

@@ -1,5 +1,6 @@
 """A sink in a thread of its own, with little room in front of it."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -37,10 +38,15 @@ class Outlet:
                 return
             if self._lossless:
                 self._changed.wait_for(lambda: self.failed or not self._full)
-            if self._full and not self.sink.newest_only:
-                self.lost += 1
+            is_lost = self._full and not self.sink.newest_only
+            self.lost += is_lost
             self._results.append(result)
             self._changed.notify_all()
+        if is_lost and math.log10(self.lost).is_integer():
+            # At 1, 10, 100, ...: a slow sink is told, and not with every result.
+            self._say(
+                Event("sink lost", f"{self.sink.name} is too slow; results lost: {self.lost}")
+            )
 
     def event(self, event: Event) -> None:
         """Leave an event."""

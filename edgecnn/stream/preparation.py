@@ -5,16 +5,15 @@ is as young as can be, and no processor time goes into inputs that nobody uses.
 """
 
 from dataclasses import dataclass
-from threading import Thread
 from time import monotonic_ns, sleep
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgecnn.errors import EdgecnnError
 from edgecnn.stream.classifier import Classifier
 from edgecnn.stream.frame import NS_PER_S, Frame
 from edgecnn.stream.slot import Slot
+from edgecnn.stream.stage import Stage
 
 _EARLY_SPREADS, _EARLY_NS = 2.0, 500_000
 """The network is expected to be free so much sooner than it mostly is: in mean deviations of its
@@ -40,26 +39,14 @@ class Prepared:
         return cls(frame, classifier, array, began_ns, monotonic_ns())
 
 
-class Preparation:
+class Preparation(Stage[Prepared]):
     """Takes frames from one slot, leaves inputs in another."""
 
     def __init__(self, frames: Slot[Frame], classifier: Classifier, *, every_frame: bool) -> None:
-        self.slot: Slot[Prepared] = Slot(lossless=True)
+        super().__init__("preparation")
         self._classifier = classifier
-        self.error: EdgecnnError | None = None
         self._frames, self._every_frame = frames, every_frame
         self._run_ns = self._spread_ns = self._prepare_ns = 0.0
-        self._thread = Thread(target=self._run, name="preparation", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 1.0) -> None:
-        """End; the frames' slot is closed by whoever fills it."""
-        self.slot.close()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
 
     def ran(self, run_ns: int) -> None:
         """Learn how long the network takes."""
@@ -72,20 +59,16 @@ class Preparation:
         self._classifier = classifier
         self._run_ns = self._spread_ns = 0.0
 
-    def _run(self) -> None:
-        try:
-            while self.slot.wait_empty():
-                self._wait_for_the_right_moment()
-                frame = self._frames.take()
-                if frame is None:
-                    return
-                prepared = Prepared.of(frame, self._classifier)
-                self._prepare_ns = _mean(self._prepare_ns, prepared.ended_ns - prepared.began_ns)
-                self.slot.put(prepared)
-        except EdgecnnError as error:
-            self.error = error
-        finally:
-            self.slot.close()
+    def work(self) -> None:
+        """Make inputs until there are no more frames."""
+        while self.slot.wait_empty():
+            self._wait_for_the_right_moment()
+            frame = self._frames.take()
+            if frame is None:
+                return
+            prepared = Prepared.of(frame, self._classifier)
+            self._prepare_ns = _mean(self._prepare_ns, prepared.ended_ns - prepared.began_ns)
+            self.slot.put(prepared)
 
     def _wait_for_the_right_moment(self) -> None:
         """The network has just begun to run: be ready when it ends."""

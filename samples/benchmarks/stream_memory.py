@@ -9,7 +9,6 @@ Bars: at most 40 MB above a process with the same artifact opened and OpenCV loa
 import argparse
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,7 @@ from edgecnn import Stream
 def rss():
     gc.collect()
     return next(l for l in open("/proc/self/status") if l.startswith("VmRSS")).split()[1]
-path, folder, settle, frames = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+path, settle, frames = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 from edgecnn.stream import Frame
 import numpy as np, time
 class Noise:
@@ -80,10 +79,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100_000)
     asked = parser.parse_args()
     print(machine("onnxruntime", "ai-edge-litert", "opencv-python"))
-    with tempfile.TemporaryDirectory() as folder:
-        bare = float(told(BARE, asked.file)[0]) / 1e3
-        first, last = (float(kb) / 1e3 for kb in told(STREAM, asked.file, folder, SETTLE,
-                                                      asked.frames))  # fmt: skip
+    bare = float(told(BARE, asked.file)[0]) / 1e3
+    settled, ended = told(STREAM, asked.file, SETTLE, asked.frames)
+    first, last = float(settled) / 1e3, float(ended) / 1e3
     above = float(np.round(first - bare, 1))
     print(f"{asked.file.name}: bare {bare:.1f} MB, stream {first:.1f} MB: {above:.1f} MB above; "
           f"{last - first:+.2f} MB over {asked.frames} frames")  # fmt: skip
