@@ -25,7 +25,7 @@ from edgecnn.errors import (
 )
 from edgecnn.onboard import runner
 from edgecnn.remote import link
-from edgecnn.remote.code import bundle
+from edgecnn.remote.code import Code, bundle
 from edgecnn.remote.host import RemoteHost
 
 QUICK = Plan(min_runs=12, min_seconds=0.0, rounds=4, warmup_seconds=0.2, stages=False)
@@ -319,7 +319,15 @@ def test_an_old_python_is_told_in_words(board: Loopback, monkeypatch: pytest.Mon
         RemoteHost(board)
 
 
-def test_a_login_that_talks_is_told_in_words(board: Loopback, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked_after_s", [0, 1])
+def test_a_login_that_talks_is_told_in_words(
+    asked_after_s: float, board: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late() -> Code:
+        time.sleep(asked_after_s)
+        return bundle()
+
+    monkeypatch.setattr(link, "bundle", late)
     board.folder.mkdir()
     chatty = tmp_path / "chatty"
     chatty.write_text("#!/bin/sh\necho welcome to the board\n")

@@ -4,6 +4,7 @@ See :mod:`edgecnn.onboard.runner` for what is said. The connection is one proces
 SSH client, or QEMU) whose standard streams end at the runner.
 """
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -126,7 +127,9 @@ class Link:
 
     def _boot(self) -> dict[str, Any]:
         code = bundle()
-        self._write({"code": code.sha256, "bytes": len(code.data), "minimum": MINIMUM_PYTHON})
+        # Where it ended before it was asked, what it printed says why: that is read all the same.
+        with contextlib.suppress(UnavailableError):
+            self._write({"code": code.sha256, "bytes": len(code.data), "minimum": MINIMUM_PYTHON})
         found = self._receive()
         if not found.get("fits"):
             wanted = ".".join(map(str, MINIMUM_PYTHON))
