@@ -42,7 +42,10 @@ class Target:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Mean time of one executed node over the profiled runs."""
+    """Time of one executed node: the median of the profiled runs, where the runtime tells each.
+
+    Otherwise their mean.
+    """
 
     name: str
     op: str

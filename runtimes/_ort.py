@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class OrtSession(OnHost):
         return result
 
     def layers(self, array: Array, runs: int) -> tuple[LayerTime, ...]:
-        """Return the mean time of each node, from onnxruntime's own profiler.
+        """Return the median time of each node, from onnxruntime's own profiler.
 
         A second session is profiled, so that the profiler slows nothing else down; its first run,
         which allocates, is left out.
@@ -280,7 +281,7 @@ def _cannot_open(artifact: Artifact, provider: Provider, error: Exception) -> st
 
 
 def _layer_times(events: list[dict[str, Any]]) -> tuple[LayerTime, ...]:
-    """Average the profiler's kernel events by node, in order of execution."""
+    """The median of the profiler's kernel events by node, in order of execution."""
     samples_us: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         label = event["name"]
@@ -288,7 +289,7 @@ def _layer_times(events: list[dict[str, Any]]) -> tuple[LayerTime, ...]:
             key = (label.removesuffix("_kernel_time"), event["args"]["op_name"])
             samples_us[key].append(event["dur"])
     return tuple(
-        LayerTime(node, op, sum(durations[1:]) / len(durations[1:]) / 1000)
+        LayerTime(node, op, median(durations[1:]) / 1000)
         for (node, op), durations in samples_us.items()
         if len(durations) > 1
     )

@@ -168,3 +168,28 @@ def test_the_figures_have_the_lengths_of_their_names() -> None:
     assert figures.linear(signatures, "w8a8").shape == (len(signatures), len(figures.LINEAR))
     assert figures.trees(signatures, "w8a8", (), ()).shape == (len(signatures), len(figures.TREES))
     assert figures.spanned([], "w8a8").shape == (0, len(figures.SPANNED))
+
+
+def test_nodes_tell_apart_operators_that_always_come_together() -> None:
+    """Their sum alone cannot say which of two operators takes the time; the profiler can."""
+    encoder, random = Encoder("litert", Target("fp32")), Random(6)
+    networks = []
+    for _ in range(80):
+        rows = encoder.rows(design.random_spec(random, SMALL))
+        networks.append([number for row in rows for number in encoder.operators[row]])
+    pooling = {at for at, one in enumerate(encoder.signatures) if one.op == "global_pool"}
+    linear = {at for at, one in enumerate(encoder.signatures) if one.op == "linear"}
+    assert all(pooling & set(one) and linear & set(one) for one in networks)
+
+    def true_ms(number: int) -> float:
+        return law_ms(encoder.signatures[number]) + (0.3 if number in pooling else 0)
+
+    nodes = [np.array([true_ms(number) for number in one]) for one in networks]
+    latencies = [float(one.sum()) for one in nodes]
+    errors = []
+    for told in (None, nodes):
+        found = fit(networks, latencies, encoder.signatures, "fp32", nodes_ms=told).model
+        at = sorted(pooling)
+        predicted = found.operators_ms([encoder.signatures[number] for number in at])
+        errors.append(np.median(np.abs(predicted / [true_ms(number) for number in at] - 1)))
+    assert errors[1] < errors[0] / 2

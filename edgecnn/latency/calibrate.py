@@ -29,6 +29,7 @@ from edgecnn.fusion import Target
 from edgecnn.latency import design, figures, graphs
 from edgecnn.latency.fit import Fitted, fit
 from edgecnn.latency.journal import Journal
+from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
 from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
 from edgecnn.latency.sampler import Sampler, reference
@@ -211,9 +212,21 @@ class _Calibration:
         signatures, request = self._operators.signatures, self._request
         fitted = fit(
             networks, latencies_ms, signatures, request.precision,
+            nodes_ms=as_parts(self._profiled(used, networks), latencies_ms),
             seed=request.seed, threads=os.cpu_count() or 1,
         )  # fmt: skip
         return Fit(fitted, tuple(used))
+
+    def _profiled(
+        self, samples: Sequence[Sample], networks: Sequence[Sequence[int]]
+    ) -> list[list[float] | None]:
+        """The nodes' times of each network, where its nodes are what we take it for."""
+        return [
+            [node.ms for node in sample.nodes]
+            if are_of(sample.nodes, self._operators.signatures_of(network))
+            else None
+            for sample, network in zip(samples, networks, strict=True)
+        ]
 
     def _next(self, at: int, found: Fit | None) -> list[ModelSpec]:
         """Networks to measure: of a few the one on which the members disagree most, some others."""
@@ -249,6 +262,10 @@ class Operators:
     def signatures(self) -> list[Signature]:
         """What each number is."""
         return self._encoder.signatures
+
+    def signatures_of(self, numbers: Sequence[int]) -> list[Signature]:
+        """What these are."""
+        return [self._encoder.signatures[number] for number in numbers]
 
     def of(self, spec: ModelSpec) -> list[int]:
         """The numbers of a network's operators, in order."""

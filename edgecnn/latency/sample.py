@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgecnn.spec import ModelSpec
 
@@ -16,12 +16,20 @@ DISTURBED = 1.2
 """A sample beside a reference that was slower than usual by this factor says little."""
 
 
+class NodeTime(NamedTuple):
+    """A node as the runtime's profiler names it, and its time in ms."""
+
+    op: str
+    ms: float
+
+
 @dataclass(frozen=True)
 class Sample:
     """The median latency of a network, and the reference's before and after it, on the mean.
 
     `spec` is the network's text (`ModelSpec.parse`); `checks` where it takes no part in fitting;
-    `seconds` is how long measuring it took in all.
+    `seconds` is how long measuring it took in all. `nodes` are as the runtime's profiler tells them
+    in the order of execution, () where it tells none.
     """
 
     spec: str
@@ -31,14 +39,20 @@ class Sample:
     at: str
     checks: bool = False
     seconds: float = 0.0
+    nodes: tuple[NodeTime, ...] = ()
 
     @classmethod
     def taken(
-        cls, spec: ModelSpec, latency_ms: float, reference_ms: tuple[float, float], runs: int
+        cls,
+        spec: ModelSpec,
+        latency_ms: float,
+        reference_ms: tuple[float, float],
+        runs: int,
+        nodes: Sequence[NodeTime] = (),
     ) -> Sample:
         """A sample of now."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(str(spec), latency_ms, reference_ms, runs, now)
+        return cls(str(spec), latency_ms, reference_ms, runs, now, nodes=tuple(nodes))
 
     @cached_property
     def network(self) -> ModelSpec:
@@ -75,9 +89,12 @@ class Sample:
             at=str(data["at"]),
             checks=bool(data["checks"]),
             seconds=float(data.get("seconds", 0.0)),
+            nodes=tuple(NodeTime(str(op), float(ms)) for op, ms in data.get("nodes", ())),
         )
         if not all(0 < ms < math.inf for ms in (found.latency_ms, before, after)):
             raise ValueError(f"a sample of {found.latency_ms} ms beside {before} and {after} ms")
+        if not all(0 <= node.ms < math.inf for node in found.nodes):
+            raise ValueError("a node whose time is no time")
         return found
 
 

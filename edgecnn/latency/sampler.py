@@ -24,7 +24,7 @@ from edgecnn.errors import ConnectionLostError
 from edgecnn.host import Closing, Host, Worker
 from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
 from edgecnn.latency import design, graphs
-from edgecnn.latency.sample import DISTURBED, Sample
+from edgecnn.latency.sample import DISTURBED, NodeTime, Sample
 from edgecnn.spec import Block, Conventions, ModelSpec
 
 _REFERENCE_RESOLUTION = 112
@@ -46,6 +46,8 @@ _BURSTS = 3
 _BURST_S = 0.02
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 """In a burst."""
+_PROFILED_MS = 60.0
+_NODE_DIGITS = 5
 _ALIKE = 1.03
 """A burst counts where the reference beside it was not slower than elsewhere by this factor."""
 STEP_TIMEOUT_S = 120.0
@@ -133,7 +135,8 @@ class Sampler(Closing):
         calm = _calm(bursts, list(pairwise(paces)))
         before, after = (statistics.mean(pair[at] for _, pair in calm) for at in (0, 1))
         latency_ms = statistics.median(ms for ms, _ in calm)
-        return Sample.taken(spec, latency_ms, (before, after), runs * len(calm))
+        nodes = _nodes(candidate, latency_ms)
+        return Sample.taken(spec, latency_ms, (before, after), runs * len(calm), nodes)
 
     def _pace_ms(self, reference: Worker) -> float:
         self._let_go()
@@ -207,6 +210,13 @@ def _runs(worker: Worker, runs: int, settle: int) -> list[int]:
     """Durations of runs back to back, in nanoseconds, after some that do not count."""
     found = worker.request("round", STEP_TIMEOUT_S, runs=runs, settle=settle)
     return [int(one) for one in found["samples_ns"]]
+
+
+def _nodes(worker: Worker, latency_ms: float) -> list[NodeTime]:
+    """Each node's time by the runtime's profiler; none where it has no such thing."""
+    runs = min(max(round(_PROFILED_MS / latency_ms), _LEAST_RUNS), _MOST_RUNS)
+    rows = worker.request("layers", STEP_TIMEOUT_S, runs=runs)["layers"]
+    return [NodeTime(row["op"], round(row["ms"], _NODE_DIGITS)) for row in rows]
 
 
 def _median_ms(samples_ns: list[int]) -> float:
