@@ -46,7 +46,7 @@ _BURSTS = 3
 _BURST_S = 0.02
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 """In a burst."""
-_PROFILED_MS = 60.0
+_PROFILED_MS = 20.0
 _NODE_DIGITS = 5
 _ALIKE = 1.03
 """A burst counts where the reference beside it was not slower than elsewhere by this factor."""
