@@ -7,7 +7,7 @@ from edgecnn.encoding import Encoder, Signature, features
 from edgecnn.environment import Environment
 from edgecnn.fusion import Target
 from edgecnn.latency.calibrate import Request, calibrate_with
-from edgecnn.latency.sample import Sample
+from edgecnn.latency.sample import NodeTime, Sample
 from edgecnn.latency.table import Table
 from edgecnn.spec import ModelSpec
 
@@ -29,6 +29,7 @@ class Paper:
         self.measured: list[str] = []
         self.stop_after = stop_after
         self.random = Random(1)
+        self.nodes: tuple[NodeTime, ...] = ()
 
     def environment(self) -> Environment:
         return Environment.now()
@@ -44,7 +45,7 @@ class Paper:
         self.measured.append(spec.name)
         noise = self.random.uniform(0.99, 1.01)
         paces = (REFERENCE_MS * self.random.uniform(1, 1.02), REFERENCE_MS)
-        return Sample.taken(spec, self.latency_ms(spec) * noise, paces, 20)
+        return Sample.taken(spec, self.latency_ms(spec) * noise, paces, 20, self.nodes)
 
 
 def table(folder: Path, sampler: Paper | None = None, minutes: float = 0.05) -> Table:

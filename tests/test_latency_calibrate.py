@@ -13,7 +13,7 @@ from edgecnn.errors import DataError, MeasurementError, UsageError
 from edgecnn.latency import graphs
 from edgecnn.latency.calibrate import Request, calibrate, check_networks, undisturbed
 from edgecnn.latency.journal import Journal
-from edgecnn.latency.sample import Sample
+from edgecnn.latency.sample import NodeTime, Sample
 from edgecnn.latency.sampler import Sampler, places
 from edgecnn.latency.table import Errors, Table
 
@@ -223,6 +223,17 @@ def test_small_machines_are_measured_on_all_processors() -> None:
 def test_formats_are_those_that_the_runtime_reads() -> None:
     assert graphs.format_for("ort", "w8a8") == "onnx"
     assert graphs.format_for("litert", "fp32") == "tflite"
+
+
+def test_nodes_that_are_not_the_networks_are_told_and_not_learnt_from(
+    table: Table, tmp_path: Path
+) -> None:
+    paper = latency_law.Paper()
+    paper.nodes = (NodeTime("RESIZE", 1.0),)
+    strange = latency_law.table(tmp_path, paper)
+    assert any("other nodes" in note for note in strange.notes)
+    assert not any("other nodes" in note for note in table.notes)
+    assert strange.errors.designed.median < 0.2
 
 
 @pytest.mark.slow

@@ -322,7 +322,7 @@ def _table(
     request: Request, environment: Environment, found: Fit, samples: Sequence[Sample]
 ) -> Table:
     """The table of a calibration."""
-    versions = environment.versions
+    versions, operators = environment.versions, Operators(request, environment)
     names = package_versions(runtimes.get(request.runtime).requires)
     return Table(
         source="measured",
@@ -335,9 +335,9 @@ def _table(
         environment=environment,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model=found.fitted.model,
-        errors=_held_out(found, samples, Operators(request, environment)),
+        errors=_held_out(found, samples, operators),
         samples=tuple(samples),
-        notes=_notes(samples),
+        notes=_notes(samples, operators),
     )
 
 
@@ -387,13 +387,26 @@ def _by_kind(
     )
 
 
-def _notes(samples: Sequence[Sample]) -> tuple[str, ...]:
+def _notes(samples: Sequence[Sample], operators: Operators) -> tuple[str, ...]:
+    found = []
     left = len(undisturbed(samples)) / len({sample.spec for sample in samples})
-    if left > 0.8:
-        return ()
-    return (
-        f"{1 - left:.0%} of the networks were left out: something else used the device meanwhile",
-    )
+    if left <= 0.8:
+        found.append(
+            f"{1 - left:.0%} of the networks were left out: something else used the device "
+            "meanwhile"
+        )
+    profiled = [one for one in samples if one.nodes]
+    strange = [
+        one
+        for one in profiled
+        if not are_of(one.nodes, operators.signatures_of(operators.of(one.network)))
+    ]
+    if strange:
+        found.append(
+            f"{len(strange)} of {len(profiled)} networks were executed with other nodes than "
+            "edgecnn takes them for; of these only the latency was learnt from"
+        )
+    return tuple(found)
 
 
 def _silent(what: str, done: int, total: int) -> None:

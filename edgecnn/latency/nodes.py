@@ -29,22 +29,13 @@ def as_parts(
     profiled_ms: Sequence[Sequence[float] | None], latencies_ms: Sequence[float]
 ) -> list[Floats | None]:
     """Milliseconds of each node that sum to the network's latency; None where nothing was told."""
-    told = [
-        (np.array(nodes), latency)
-        for nodes, latency in zip(profiled_ms, latencies_ms, strict=True)
-        if nodes
-    ]
-    if not told:
-        return [None for _ in profiled_ms]
-    added = [(nodes.sum() - latency) / len(nodes) for nodes, latency in told]
-    added_ms = max(0.0, float(np.median(added)))
-    return [
-        _part(np.array(nodes), added_ms, latency) if nodes else None
-        for nodes, latency in zip(profiled_ms, latencies_ms, strict=True)
-    ]
+    pairs = list(zip(profiled_ms, latencies_ms, strict=True))
+    added = [(sum(nodes) - latency) / len(nodes) for nodes, latency in pairs if nodes]
+    added_ms = max(0.0, float(np.median(added))) if added else 0.0
+    return [_parts(np.array(nodes), added_ms, ms) if nodes else None for nodes, ms in pairs]
 
 
-def _part(nodes_ms: Floats, added_ms: float, latency_ms: float) -> Floats:
+def _parts(nodes_ms: Floats, added_ms: float, latency_ms: float) -> Floats:
     left = np.maximum(nodes_ms - added_ms, _LEAST_LEFT * nodes_ms)
     found: Floats = left * (latency_ms / left.sum())
     return found

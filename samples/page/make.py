@@ -26,6 +26,7 @@ import chromium
 
 HEIGHT, WIDTH, FPS = 360, 640, 30
 SETTLE_S = 40.0
+"""Until the page's plots have something to show."""
 SIZE = (1200, 900)
 
 
