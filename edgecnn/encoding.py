@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
+from math import log2, prod
 from typing import NamedTuple
 
 from edgecnn.fusion import CONVOLUTIONS, Entry, Rest, Target, canonical_operators, fused, runtime
@@ -34,7 +34,8 @@ class Signature(NamedTuple):
     """All of an executed operator that its latency depends on; equal ones take equal time.
 
     `node` is the runtime's name. `second_shape` is the shape of a second input, () without one; a
-    convolution adds it to its result.
+    convolution adds it to its result. `touched` is how much its network touches in a run, see
+    `placed`; 0 says nothing of a network.
     """
 
     op: str
@@ -48,6 +49,7 @@ class Signature(NamedTuple):
     stride: int
     groups: int
     dilation: int
+    touched: int = 0
 
 
 class Features(NamedTuple):
@@ -99,6 +101,23 @@ def _signature(operator: Operator, all_of_them: Sequence[Operator]) -> Signature
         operator.groups,
         operator.dilation,
     )
+
+
+def placed(network: Sequence[Signature], precision: str) -> list[Signature]:
+    """The operators of a whole network, each with what the network touches in a run."""
+    touched = half_octaves(sum(touched_bytes(one, precision) for one in network))
+    return [one._replace(touched=touched) for one in network]
+
+
+def touched_bytes(of: Signature, precision: str) -> int:
+    """How much an operator reads and writes."""
+    found = features(of._replace(touched=0), precision)
+    return found.input_bytes + found.output_bytes + found.weight_bytes
+
+
+def half_octaves(touched_bytes: int) -> int:
+    """Bytes on a logarithmic scale: what was touched since decides what is still in a cache."""
+    return round(2 * log2(max(1, touched_bytes)))
 
 
 @lru_cache(maxsize=1 << 18)

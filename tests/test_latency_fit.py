@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecnn.encoding import Encoder, Signature, features
+from edgecnn.encoding import Encoder, Signature, features, placed, touched_bytes
 from edgecnn.fusion import Target
 from edgecnn.latency import design, figures
 from edgecnn.latency.fit import Fitted, fit
@@ -51,6 +51,36 @@ def test_networks_that_were_held_out_are_predicted(
     errors = np.abs(fitted.held_out_ms / np.array(made[2]) - 1)
     assert np.median(errors) < 0.06
     assert np.quantile(errors, 0.9) < 0.2
+
+
+def test_what_a_network_touches_is_learnt(
+    made: tuple[Encoder, list[list[int]], list[float]],
+) -> None:
+    """The same operator takes twice as long where its network touches more than the caches hold."""
+    encoder, networks, latencies = made
+    placed_networks = [placed([encoder.signatures[n] for n in one], "fp32") for one in networks]
+    known = sorted({one for network in placed_networks for one in network})
+    at = {one: number for number, one in enumerate(known)}
+    placed_numbers = [[at[one] for one in network] for network in placed_networks]
+    limit = float(np.median([network[0].touched for network in placed_networks]))
+    slower = [
+        ms * (2 if network[0].touched > limit else 1)
+        for network, ms in zip(placed_networks, latencies, strict=True)
+    ]
+    with_place = fit(placed_numbers, slower, known, "fp32").held_out_ms
+    without = fit(networks, slower, encoder.signatures, "fp32").held_out_ms
+    errors = [float(np.median(np.abs(one / slower - 1))) for one in (with_place, without)]
+    assert errors[0] < 0.08
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_operators_are_placed_by_what_the_whole_network_touches() -> None:
+    conv = Signature("conv", "", "none", (8, 4, 4), (), (16, 4, 4), 1, 1, 1, 1, 1)
+    assert touched_bytes(conv, "fp32") == 4 * (8 * 16 + 16 * 16 + 16 * (8 + 1))
+    assert touched_bytes(conv, "w8a8") == 8 * 16 + 16 * 16 + 16 * (8 + 4)
+    one, two = placed([conv], "fp32"), placed([conv] * 2, "fp32")
+    assert two[0].touched == one[0].touched + 2  # an octave more
+    assert two[0]._replace(touched=0) == conv
 
 
 def test_disturbed_measurements_change_little(

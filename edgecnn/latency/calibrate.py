@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgecnn import devices, families, runtimes
 from edgecnn.device import LOCAL, Device
-from edgecnn.encoding import Encoder, Signature
+from edgecnn.encoding import Encoder, Signature, placed
 from edgecnn.environment import Environment, package_versions
 from edgecnn.errors import MeasurementError, UsageError
 from edgecnn.fusion import Target
@@ -257,20 +257,25 @@ class Operators:
     def __init__(self, request: Request, environment: Environment) -> None:
         target = Target(request.precision, environment.machine, frozenset(environment.isa))
         self._encoder = Encoder(request.runtime, target)
-
-    @property
-    def signatures(self) -> list[Signature]:
-        """What each number is."""
-        return self._encoder.signatures
+        self._numbers: dict[Signature, int] = {}
+        self.signatures: list[Signature] = []
 
     def signatures_of(self, numbers: Sequence[int]) -> list[Signature]:
         """What these are."""
-        return [self._encoder.signatures[number] for number in numbers]
+        return [self.signatures[number] for number in numbers]
 
     def of(self, spec: ModelSpec) -> list[int]:
         """The numbers of a network's operators, in order."""
         rows = self._encoder.rows(spec)
-        return [number for row in rows for number in self._encoder.operators[row]]
+        operators = [number for row in rows for number in self._encoder.operators[row]]
+        network = [self._encoder.signatures[number] for number in operators]
+        return [self._number(one) for one in placed(network, self._encoder.target.precision)]
+
+    def _number(self, of: Signature) -> int:
+        found = self._numbers.setdefault(of, len(self.signatures))
+        if found == len(self.signatures):
+            self.signatures.append(of)
+        return found
 
 
 def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:

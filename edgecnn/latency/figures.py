@@ -27,6 +27,7 @@ TREES = (
     "area", "stride", "macs", "input_bytes", "output_bytes", "weight_bytes", "reduction",
     "channels_in % 8", "channels_in % 16", "channels_out % 8", "channels_out % 16",
     "channels_out % 32", "channels_out % 64", "width_out % 8", "macs / bytes", "inputs",
+    "touched",
 )  # fmt: skip
 """What the trees correct that sum by. `reduction` is the number of products in one result. Kernels
 take 8 or 16 channels in a vector and up to four vectors at a time; what is left over costs more.
@@ -74,7 +75,7 @@ def trees(
     kinds: Sequence[str],
     activations: Sequence[str],
 ) -> Floats:
-    """The figures of `TREES`, shape (n, 23); -1 for a kind or activation that is not listed."""
+    """The figures of `TREES`, shape (n, 24); -1 for a kind or activation that is not listed."""
     kind_at = {name: at for at, name in enumerate(kinds)}
     activation_at = {name: at for at, name in enumerate(activations)}
     rows = []
@@ -105,6 +106,7 @@ def trees(
             f.width_out % 8,
             f.macs / moved,
             1 + bool(one.second_shape),
+            one.touched,
         ))  # fmt: skip
     return np.array(rows, np.float64).reshape(-1, len(TREES))
 

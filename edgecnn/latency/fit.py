@@ -33,6 +33,7 @@ _PARAMETERS: dict[str, Any] = {
     "lambda_l2": 0.05,
     "feature_fraction": 0.6,
     "verbose": -1,
+    "monotone_constraints": [int(name == "touched") for name in figures.TREES],
     "deterministic": True,
     "force_row_wise": True,
 }

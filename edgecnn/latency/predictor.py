@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgecnn.encoding import Encoder
+from edgecnn.encoding import Encoder, Signature, half_octaves, placed, touched_bytes
 from edgecnn.errors import DataError, EdgecnnError, SpecError
 from edgecnn.fusion import fused
 from edgecnn.latency.table import LEVEL, Table
@@ -65,6 +67,14 @@ class Estimate:
         return asdict(self)
 
 
+@dataclass
+class _Rows:
+    """Milliseconds of rows by their number, and of those of their operators that are outside."""
+
+    ms: dict[int, float] = field(default_factory=dict)
+    outside_ms: dict[int, float] = field(default_factory=dict)
+
+
 class Predictor:
     """A table at work. It remembers each row of a network that it has seen."""
 
@@ -72,10 +82,9 @@ class Predictor:
         """Take a table; `name` is how results call it."""
         self.table, self.name = table, name or str(table)
         self._encoder = Encoder(table.runtime, table.target)
-        self._row_ms: list[float] = []
-        self._row_outside_ms: list[float] = []
-        self._operator_ms = np.empty(0)
-        self._outside_ms = np.empty(0)
+        self._row_bytes: list[int] = []
+        self._rows: dict[int, _Rows] = defaultdict(_Rows)
+        self._operators: dict[Signature, tuple[float, float]] = {}
 
     def predict(self, spec: ModelSpec) -> float:
         """Milliseconds, without an interval: for looking at very many networks.
@@ -85,24 +94,29 @@ class Predictor:
             SpecError: a feature map is too small for a row.
         """
         rows = self._encoder.rows(spec)
-        self._learn()
-        return self._sum(spec, rows)
+        touched = self._touched(rows)
+        known = self._rows[touched].ms
+        if any(row not in known for row in rows):
+            self._learn([(touched, rows)])
+        return self._sum(spec, rows, touched)
 
     def predict_all(self, specs: Sequence[ModelSpec]) -> list[float | EdgecnnError]:
         """The same for many, or why one has no prediction; what is new is learnt in one go."""
-        rows: list[list[int] | SpecError] = []
+        networks: list[tuple[int, list[int]] | SpecError] = []
         for spec in specs:
             try:
-                rows.append(self._encoder.rows(spec))
+                rows = self._encoder.rows(spec)
+                networks.append((self._touched(rows), rows))
             except SpecError as error:
-                rows.append(error)
-        self._learn()
+                networks.append(error)
+        self._learn([one for one in networks if not isinstance(one, SpecError)])
         found: list[float | EdgecnnError] = []
-        for spec, of_spec in zip(specs, rows, strict=True):
+        for spec, network in zip(specs, networks, strict=True):
+            if isinstance(network, SpecError):
+                found.append(network)
+                continue
             try:
-                found.append(
-                    of_spec if isinstance(of_spec, SpecError) else self._sum(spec, of_spec)
-                )
+                found.append(self._sum(spec, network[1], network[0]))
             except OutsideTableError as error:
                 found.append(error)
         return found
@@ -112,9 +126,18 @@ class Predictor:
         width = self.table.errors.expected.quantile
         return latency_ms / (1 + width), latency_ms * (1 + width)
 
-    def _sum(self, spec: ModelSpec, rows: Sequence[int]) -> float:
-        found = sum([self._row_ms[row] for row in rows], self.table.model.run_ms)
-        outside = sum([self._row_outside_ms[row] for row in rows])
+    def _touched(self, rows: Sequence[int]) -> int:
+        """What a network of these rows touches, see `encoding.placed`."""
+        encoder, sizes = self._encoder, self._row_bytes
+        for row in encoder.operators[len(sizes) :]:
+            signatures = [encoder.signatures[number] for number in row]
+            sizes.append(sum(touched_bytes(one, self.table.precision) for one in signatures))
+        return half_octaves(sum([sizes[row] for row in rows]))
+
+    def _sum(self, spec: ModelSpec, rows: Sequence[int], touched: int) -> float:
+        known = self._rows[touched]
+        found = sum([known.ms[row] for row in rows], self.table.model.run_ms)
+        outside = sum([known.outside_ms[row] for row in rows if row in known.outside_ms])
         if outside > OUTSIDE_SHARE * found:
             self._refuse(self.estimate(spec, force=True))
         return found
@@ -129,7 +152,8 @@ class Predictor:
         of = from_spec(model) if isinstance(model, ModelSpec) else model
         executed = fused(of, self.table.runtime, self.table.target)
         numbers = self._encoder.workload(of)
-        signatures = [self._encoder.signatures[number] for number in numbers]
+        network = [self._encoder.signatures[number] for number in numbers]
+        signatures = placed(network, self.table.precision)
         known = np.array([self.table.model.knows(one) for one in signatures], bool)
         outside = self.table.model.outside(signatures) if signatures else known
         members = self.table.model.members_ms(signatures)
@@ -171,24 +195,39 @@ class Predictor:
             width *= max(1.0, relative_spread(members_ms) / usual)
         return total_ms / (1 + width), total_ms * (1 + width)
 
-    def _learn(self) -> None:
-        """Work out the rows that the encoder has numbered since."""
-        if len(self._encoder.operators) == len(self._row_ms):
+    def _learn(self, networks: Iterable[tuple[int, Sequence[int]]]) -> None:
+        """Work out the rows that are new, each where its network touches so much."""
+        new = {
+            (touched, row)
+            for touched, rows in networks
+            for row in rows
+            if row not in self._rows[touched].ms
+        }
+        of_rows = {key: self._placed(*key) for key in sorted(new)}
+        self._learn_operators(
+            dict.fromkeys(
+                one for row in of_rows.values() for one in row if one not in self._operators
+            )
+        )
+        for (touched, row), signatures in of_rows.items():
+            pairs = [self._operators[one] for one in signatures]
+            self._rows[touched].ms[row] = sum(ms for ms, _ in pairs)
+            if outside_ms := sum(outside for _, outside in pairs):
+                self._rows[touched].outside_ms[row] = outside_ms
+
+    def _placed(self, touched: int, row: int) -> list[Signature]:
+        numbers = self._encoder.operators[row]
+        return [self._encoder.signatures[number]._replace(touched=touched) for number in numbers]
+
+    def _learn_operators(self, new: Iterable[Signature]) -> None:
+        signatures, model = list(new), self.table.model
+        if not signatures:
             return
-        known = len(self._operator_ms)
-        new = self._encoder.signatures[known:]
-        if new:
-            model = self.table.model
-            self._operator_ms = np.append(self._operator_ms, model.operators_ms(new))
-            beyond = model.outside(new)
+        times, outside = model.operators_ms(signatures), model.outside(signatures)
+        for one, ms, is_outside in zip(signatures, times, outside, strict=True):
             # One of an unknown kind has no time: it counts as more than everything.
-            unknown = np.array([not model.knows(one) for one in new])
-            weight = np.where(unknown, np.inf, self._operator_ms[known:])
-            self._outside_ms = np.append(self._outside_ms, np.where(beyond, weight, 0.0))
-        for operators in self._encoder.operators[len(self._row_ms) :]:
-            numbers = list(operators)
-            self._row_ms.append(float(self._operator_ms[numbers].sum()))
-            self._row_outside_ms.append(float(self._outside_ms[numbers].sum()))
+            weight = float(ms) if model.knows(one) else inf
+            self._operators[one] = (float(ms), weight if is_outside else 0.0)
 
     def _refuse(self, estimate: Estimate) -> None:
         if estimate.unknown_ops:

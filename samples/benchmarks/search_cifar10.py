@@ -1,10 +1,10 @@
 """One hour of search on CIFAR-10, then every width of the stock networks by the same proxy.
 
     python samples/benchmarks/search_cifar10.py CIFAR10.zip TABLE [--target-ms T] [--minutes 60]
-        [--seeds 3] [--workdir DIR]
+        [--space mnasnet] [--seeds 0,1] [--workers 1] [--workdir DIR]
 
-TABLE predicts for this machine (`edgecnn calibrate --device local ...`). For each seed, two workers
-(one for each core) share one study of MnasNet's space for the whole time; the clock counts what was
+TABLE predicts for this machine (`edgecnn calibrate --device local ...`). The seeds search side by
+side, each with its own workers, study and cache, for the whole time; the clock counts what was
 worked, so a benchmark that was killed goes on where it was and never searches for shorter than
 said. Then found and stock networks are trained by the same recipe, exported, measured in turns and
 tested on CIFAR-10's 10,000 test pictures. All rows are printed, also those that beat the search.
@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from _common import EDGECNN, machine
+from _common import EDGECNN, ROOT, machine
 
-WORKERS = 2
 IMGSZ, OUTPUT_STRIDE = 32, 16
 EPOCHS, BATCH, LIMIT, HELD_OUT = 2, 64, 10_000, 4000
 """Of the proxy."""
@@ -38,10 +38,13 @@ def main() -> None:
     work: Path = options.workdir
     work.mkdir(parents=True, exist_ok=True)
     print(machine("torch", "onnxruntime", "ai-edge-litert", "optuna"))
+    print(f"space {Path(options.space).stem}")
     print(f"proxy {' '.join(_recipe(options))}, {IMGSZ} px, output stride {OUTPUT_STRIDE}")
-    print(f"{options.minutes:g} minutes, {WORKERS} workers, target {options.target_ms:g} ms")
-    for seed in range(options.seeds):
-        _search(options, seed)
+    print(f"{options.minutes:g} minutes, {len(options.seeds)} seeds side by side with "
+          f"{options.workers} workers each, target {options.target_ms:g} ms")  # fmt: skip
+    with ThreadPoolExecutor(len(options.seeds)) as pool:
+        list(pool.map(lambda seed: _search(options, seed), options.seeds))
+    for seed in options.seeds:
         document = _finale(options, seed)
         (work / f"seed{seed}.json").write_text(json.dumps(document, indent=1))
         _print(document, seed, options.target_ms)
@@ -51,20 +54,26 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("table", type=Path)
+    parser.add_argument("--space", default=str(ROOT / "samples" / "spaces" / "small_pictures.toml"))
     parser.add_argument("--target-ms", type=float, default=0.45)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=_numbers, default=(0, 1))
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--sampler", default="tpe")
     parser.add_argument("--aim", default="hard")
     parser.add_argument("--best", type=int, default=5)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
     quick = parser.add_argument_group("for a quick look; not for figures")
-    parser.add_argument("--learning-rate", type=float, default=0.1)
     quick.add_argument("--limit", type=int, default=LIMIT)
     quick.add_argument("--held-out", type=int, default=HELD_OUT)
     quick.add_argument("--against", default="widths")
     quick.add_argument("--test-images", type=int, default=10_000)
     parser.add_argument("--workdir", type=Path, default=Path(".edgecnn-cifar10"))
     return parser.parse_args()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def _recipe(options: argparse.Namespace) -> list[str]:
@@ -78,7 +87,7 @@ def _command(options: argparse.Namespace, seed: int, networks: int, *more: str) 
     # A study and a cache for each seed: what another seed trained would be time not counted.
     work = options.workdir / f"seed{seed}"
     return [
-        *EDGECNN, "search", "--space", "mnasnet", "--table", str(options.table),
+        *EDGECNN, "search", "--space", options.space, "--table", str(options.table),
         "--data", str(options.data), "--target-ms", f"{options.target_ms:g}",
         "--imgsz", str(IMGSZ), "--output-stride", str(OUTPUT_STRIDE), *_recipe(options),
         "--sampler", options.sampler, "--aim", options.aim, "--seed", str(seed),
@@ -100,7 +109,7 @@ def _search(options: argparse.Namespace, seed: int) -> None:
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                 preexec_fn=_end_with_parent,
             )
-            for _ in range(WORKERS)
+            for _ in range(options.workers)
         ]  # fmt: skip
         said = _watch(workers, clock, spent, began)
         spent += time.monotonic() - began
