@@ -39,7 +39,7 @@ class Paper:
         numbers = [one for row in encoder.rows(spec) for one in encoder.operators[row]]
         return RUN_MS + sum(operator_ms(encoder.signatures[one]) for one in numbers)
 
-    def measure(self, spec: ModelSpec) -> Sample:
+    def measure(self, spec: ModelSpec, bursts: int = 3) -> Sample:
         if len(self.measured) == self.stop_after:
             raise KeyboardInterrupt
         self.measured.append(spec.name)

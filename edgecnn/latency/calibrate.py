@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from statistics import median
+from statistics import mean, median
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,13 +26,13 @@ from edgecnn.encoding import Encoder, Signature, placed
 from edgecnn.environment import Environment, package_versions
 from edgecnn.errors import MeasurementError, UsageError
 from edgecnn.fusion import Target
-from edgecnn.latency import design, figures, graphs
-from edgecnn.latency.fit import Fitted, fit
+from edgecnn.latency import design, figures, graphs, pace
+from edgecnn.latency.fit import Fitted, fit, rough_ms
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
 from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
-from edgecnn.latency.sampler import Sampler, reference
+from edgecnn.latency.sampler import BURSTS, Sampler, reference
 from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
 
@@ -49,6 +49,9 @@ mostly head, where weights are large and maps small; and of whole networks."""
 OPENING_RUNS_MS = 15.0
 """Writing, opening and the reference take as long as runs of a network of so many ms would."""
 CHECK_EVERY = 10
+CHECK_BURSTS = 3 * BURSTS
+"""What a prediction is held against should have little noise of its own; of designed networks it
+is better to have more."""
 BATCH = 40
 FEWEST = 60
 _LARGEST_CHECK = 320
@@ -104,10 +107,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Fit:
-    """A model, the samples that it was fitted to, and its errors on networks that it held out."""
+    """A model, the samples that it was fitted to, and its errors on networks that it held out.
+
+    `felt` is how much of the reference's pace networks feel; the samples are rid of it.
+    """
 
     fitted: Fitted
     samples: tuple[Sample, ...]
+    felt: float
 
     @property
     def errors(self) -> Errors:
@@ -144,8 +151,8 @@ class Measures(Protocol):
     def environment(self) -> Environment:
         """The machine and the versions in use."""
 
-    def measure(self, spec: ModelSpec) -> Sample:
-        """Measure a network."""
+    def measure(self, spec: ModelSpec, bursts: int) -> Sample:
+        """Measure a network in so many bursts of runs."""
 
 
 def calibrate_with(
@@ -199,7 +206,8 @@ class _Calibration:
         return self._fit(journal.samples)
 
     def _fit(self, samples: Sequence[Sample]) -> Fit:
-        used = [sample for sample in undisturbed(samples) if not sample.checks]
+        felt = self._felt([sample for sample in calm(samples) if not sample.checks])
+        used = [sample for sample in undisturbed(samples, felt) if not sample.checks]
         if len(used) < FEWEST:
             raise MeasurementError(
                 f"{len(used)} networks could be measured undisturbed; at least {FEWEST} are "
@@ -213,9 +221,20 @@ class _Calibration:
         fitted = fit(
             networks, latencies_ms, signatures, request.precision,
             nodes_ms=as_parts(self._profiled(used, networks), latencies_ms),
-            seed=request.seed, threads=os.cpu_count() or 1,
+            seed=request.seed, threads=1,
         )  # fmt: skip
-        return Fit(fitted, tuple(used))
+        return Fit(fitted, tuple(used), felt)
+
+    def _felt(self, samples: Sequence[Sample]) -> float:
+        """How much of the reference's pace these networks felt."""
+        if len(samples) < FEWEST:
+            return pace.USUAL
+        networks = [self._operators.of(sample.network) for sample in samples]
+        latencies_ms = [sample.latency_ms for sample in samples]
+        signatures = self._operators.signatures
+        rough = rough_ms(networks, latencies_ms, signatures, self._request.precision)
+        paces = [mean(sample.reference_ms) for sample in samples]
+        return pace.felt(latencies_ms, rough.tolist(), paces)
 
     def _profiled(
         self, samples: Sequence[Sample], networks: Sequence[Sequence[int]]
@@ -280,7 +299,7 @@ class Operators:
 
 def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:
     start = time.monotonic()
-    found = sampler.measure(spec)
+    found = sampler.measure(spec, CHECK_BURSTS if checks else BURSTS)
     journal.add(replace(found, checks=checks, seconds=time.monotonic() - start))
 
 
@@ -289,22 +308,27 @@ def _state(samples: Sequence[Sample], found: Fit | None) -> str:
     return f"{len(samples)} networks{error}"
 
 
-def undisturbed(samples: Sequence[Sample]) -> list[Sample]:
-    """Of each network the median of its samples that were hardly disturbed; none without.
-
-    Latencies are those of the machine when it is left alone, as the reference shows it.
-    """
+def calm(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that were hardly disturbed, as the reference shows it."""
     if not samples:
         return []
-    quiet_ms = quiet_pace(samples)
-    limit_ms = DISTURBED * quiet_ms
-    calm: dict[str, list[Sample]] = {}
-    for sample in samples:
-        if sample.pace_ms <= limit_ms:
-            calm.setdefault(sample.spec, []).append(sample)
+    limit_ms = DISTURBED * quiet_pace(samples)
+    return [sample for sample in samples if sample.pace_ms <= limit_ms]
+
+
+def undisturbed(samples: Sequence[Sample], felt: float) -> list[Sample]:
+    """Of each network the median of its calm samples; none without.
+
+    Latencies are those of the machine when it is left alone; `felt` of the reference's pace is
+    taken off.
+    """
+    of_networks: dict[str, list[Sample]] = {}
+    for sample in calm(samples):
+        of_networks.setdefault(sample.spec, []).append(sample)
+    quiet_ms = quiet_pace(samples) if samples else 0.0
     return [
-        replace(of_one[0], latency_ms=median(one.at_pace(quiet_ms) for one in of_one))
-        for of_one in calm.values()
+        replace(of_one[0], latency_ms=median(one.at_pace(quiet_ms, felt) for one in of_one))
+        for of_one in of_networks.values()
     ]
 
 
@@ -349,7 +373,7 @@ def _table(
 def _held_out(found: Fit, samples: Sequence[Sample], operators: Operators) -> HeldOut:
     model = found.fitted.model
     networks = [operators.of(one.network) for one in found.samples]
-    checked = [sample for sample in undisturbed(samples) if sample.checks]
+    checked = [sample for sample in undisturbed(samples, found.felt) if sample.checks]
     of_checked = [operators.of(one.network) for one in checked]
     members_ms = model.members_ms(operators.signatures)
     times_ms = members_ms.mean(axis=0)
@@ -394,7 +418,7 @@ def _by_kind(
 
 def _notes(samples: Sequence[Sample], operators: Operators) -> tuple[str, ...]:
     found = []
-    left = len(undisturbed(samples)) / len({sample.spec for sample in samples})
+    left = len({one.spec for one in calm(samples)}) / len({one.spec for one in samples})
     if left <= 0.8:
         found.append(
             f"{1 - left:.0%} of the networks were left out: something else used the device "

@@ -82,6 +82,7 @@ class Predictor:
         """Take a table; `name` is how results call it."""
         self.table, self.name = table, name or str(table)
         self._encoder = Encoder(table.runtime, table.target)
+        self._run_ms = table.model.run_ms
         self._row_bytes: list[int] = []
         self._rows: dict[int, _Rows] = defaultdict(_Rows)
         self._operators: dict[Signature, tuple[float, float]] = {}
@@ -95,10 +96,11 @@ class Predictor:
         """
         rows = self._encoder.rows(spec)
         touched = self._touched(rows)
-        known = self._rows[touched].ms
-        if any(row not in known for row in rows):
+        try:
+            return self._sum(spec, rows, touched)
+        except KeyError:
             self._learn([(touched, rows)])
-        return self._sum(spec, rows, touched)
+            return self._sum(spec, rows, touched)
 
     def predict_all(self, specs: Sequence[ModelSpec]) -> list[float | EdgecnnError]:
         """The same for many, or why one has no prediction; what is new is learnt in one go."""
@@ -129,17 +131,21 @@ class Predictor:
     def _touched(self, rows: Sequence[int]) -> int:
         """What a network of these rows touches, see `encoding.placed`."""
         encoder, sizes = self._encoder, self._row_bytes
-        for row in encoder.operators[len(sizes) :]:
-            signatures = [encoder.signatures[number] for number in row]
-            sizes.append(sum(touched_bytes(one, self.table.precision) for one in signatures))
+        if len(sizes) < len(encoder.operators):
+            for row in encoder.operators[len(sizes) :]:
+                signatures = [encoder.signatures[number] for number in row]
+                sizes.append(sum(touched_bytes(one, self.table.precision) for one in signatures))
         return half_octaves(sum([sizes[row] for row in rows]))
 
     def _sum(self, spec: ModelSpec, rows: Sequence[int], touched: int) -> float:
+        """Milliseconds of known rows. Raises KeyError where one is not, OutsideTableError."""
         known = self._rows[touched]
-        found = sum([known.ms[row] for row in rows], self.table.model.run_ms)
-        outside = sum([known.outside_ms[row] for row in rows if row in known.outside_ms])
-        if outside > OUTSIDE_SHARE * found:
-            self._refuse(self.estimate(spec, force=True))
+        ms, outside_ms = known.ms, known.outside_ms
+        found = sum([ms[row] for row in rows], self._run_ms)
+        if outside_ms:
+            outside = sum([outside_ms[row] for row in rows if row in outside_ms])
+            if outside > OUTSIDE_SHARE * found:
+                self._refuse(self.estimate(spec, force=True))
         return found
 
     def estimate(self, model: ModelSpec | Workload, *, force: bool = False) -> Estimate:

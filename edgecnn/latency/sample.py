@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from edgecnn.spec import ModelSpec
 
-DISTURBED = 1.2
+SLOW = 1.2
+"""Where the reference is slower than usual by this factor, a network is measured again."""
+DISTURBED = 1.6
 """A sample beside a reference that was slower than usual by this factor says little."""
 
 
@@ -64,14 +66,13 @@ class Sample:
         """The reference's latency meanwhile, the slower of both."""
         return max(self.reference_ms)
 
-    def at_pace(self, pace_ms: float) -> float:
+    def at_pace(self, pace_ms: float, felt: float) -> float:
         """The latency, in ms, as it likely were while the reference took so long.
 
-        Half of a difference in pace (of its logarithm) is made up for, since the reference has
-        noise of its own. Of 0, a half and 1 this gave the smallest error on designed networks held
-        out (4.3, 3.8, 4.5 %, one table of LiteRT); on the zoo none of them was clearly best.
+        `felt` is the share of a difference in pace (of its logarithm) that networks feel; see
+        `edgecnn.latency.pace`.
         """
-        return self.latency_ms * math.sqrt(pace_ms / mean(self.reference_ms))
+        return self.latency_ms * (pace_ms / mean(self.reference_ms)) ** felt
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""

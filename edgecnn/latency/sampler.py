@@ -24,7 +24,7 @@ from edgecnn.errors import ConnectionLostError
 from edgecnn.host import Closing, Host, Worker
 from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
 from edgecnn.latency import design, graphs
-from edgecnn.latency.sample import DISTURBED, NodeTime, Sample
+from edgecnn.latency.sample import SLOW, NodeTime, Sample
 from edgecnn.spec import Block, Conventions, ModelSpec
 
 _REFERENCE_RESOLUTION = 112
@@ -42,7 +42,7 @@ linear_c1000
 """Blocks of several kinds, with 84 M multiply-adds and 3.5 M weights."""
 _REFERENCE_RUNS = 3
 _SETTLE_RUNS = 2
-_BURSTS = 3
+BURSTS = 3
 _BURST_S = 0.02
 _LEAST_RUNS, _MOST_RUNS = 3, 20
 """In a burst."""
@@ -81,15 +81,17 @@ class Sampler(Closing):
         self._paces_ms: list[float] = []
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[tuple[int, str], Worker] = {}
 
     def environment(self) -> Environment:
         """The machine and the versions in use."""
         found = ask_once(self._host, "environment", runtime=str(self._arguments["runtime"]))
         return Environment.from_dict(found)
 
-    def measure(self, spec: ModelSpec) -> Sample:
+    def measure(self, spec: ModelSpec, bursts: int = BURSTS) -> Sample:
         """Measure a network; again elsewhere on the machine where it was disturbed.
+
+        More bursts of runs take longer and average more of the machine's moods.
 
         Raises:
             UnavailableError: the device went away and did not come back.
@@ -97,10 +99,10 @@ class Sampler(Closing):
         """
         path = self._written(spec, "candidate")
         try:
-            found = self._recovering(lambda: self._measured(spec, path))
+            found = self._recovering(lambda: self._measured(spec, path, bursts))
             if self._is_slow(found):
                 self._move()
-                again = self._recovering(lambda: self._measured(spec, path))
+                again = self._recovering(lambda: self._measured(spec, path, bursts))
                 found = min(found, again, key=lambda sample: sample.pace_ms)
         finally:
             self._host.forget([path])
@@ -110,11 +112,11 @@ class Sampler(Closing):
 
     def _is_slow(self, sample: Sample) -> bool:
         recent = sorted(self._paces_ms[-_REMEMBERED:])
-        return bool(recent) and sample.pace_ms > DISTURBED * recent[len(recent) // 4]
+        return bool(recent) and sample.pace_ms > SLOW * recent[len(recent) // 4]
 
     def _move(self) -> None:
-        """Take the next processors: a process that is kept on some cannot leave them."""
-        self._end_workers()
+        """Take the next processors. Those left keep their processes, which take seconds to start:
+        where neighbours come and go, there are many moves."""
         self._place = (self._place + 1) % len(self._places)
 
     def close(self) -> None:
@@ -122,13 +124,13 @@ class Sampler(Closing):
         self._end_workers()
         self._stack.close()
 
-    def _measured(self, spec: ModelSpec, path: Path) -> Sample:
+    def _measured(self, spec: ModelSpec, path: Path, count: int) -> Sample:
         reference, candidate = self._worker("reference"), self._worker("candidate")
         self._open(candidate, path)
         warm_ms = _median_ms(_runs(candidate, _SETTLE_RUNS, settle=1))
         runs = min(max(round(_BURST_S * 1e3 / warm_ms), _LEAST_RUNS), _MOST_RUNS)
         paces, bursts = [self._pace_ms(reference)], []
-        for _ in range(_BURSTS):
+        for _ in range(count):
             self._let_go()
             bursts.append(_median_ms(_runs(candidate, runs, settle=1)))
             paces.append(self._pace_ms(reference))
@@ -148,10 +150,11 @@ class Sampler(Closing):
             time.sleep(runtimes.lingers_s(self._arguments["runtime"]))
 
     def _worker(self, role: str) -> Worker:
-        worker = self._workers.get(role)
+        self._places = self._places or places(self.environment(), self._arguments["threads"])
+        worker = self._workers.get((self._place, role))
         if worker is None:
-            self._places = self._places or places(self.environment(), self._arguments["threads"])
-            worker = self._workers[role] = self._stack.enter_context(self._host.start_worker())
+            worker = self._stack.enter_context(self._host.start_worker())
+            self._workers[self._place, role] = worker
             if role == "reference":
                 self._open(worker, self._written(reference(), role))
         return worker

@@ -24,7 +24,7 @@ from typing import Any
 from _common import EDGECNN, ROOT, machine
 
 IMGSZ, OUTPUT_STRIDE = 32, 16
-EPOCHS, BATCH, LIMIT, HELD_OUT = 2, 64, 10_000, 4000
+EPOCHS, BATCH, LIMIT, HELD_OUT = 2, 64, 6000, 3000
 """Of the proxy."""
 LEG_S = 60.0
 """So long a worker runs before its time is noted; less than that is lost with a killed one."""
