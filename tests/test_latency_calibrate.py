@@ -11,18 +11,30 @@ import pytest
 from edgecnn import families, latency
 from edgecnn.errors import DataError, MeasurementError, UsageError
 from edgecnn.latency import graphs
-from edgecnn.latency.calibrate import Request, calibrate, check_networks, undisturbed
+from edgecnn.latency.calibrate import (
+    CHECK_BURSTS,
+    Request,
+    calibrate,
+    calm,
+    check_networks,
+    undisturbed,
+)
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.sample import NodeTime, Sample
-from edgecnn.latency.sampler import Sampler, places
+from edgecnn.latency.sampler import BURSTS, Sampler, places
 from edgecnn.latency.table import Errors, Table
 
 pytest.importorskip("lightgbm", reason="needs edgecnn[calibrate]")
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return latency_law.table(tmp_path_factory.mktemp("table"), minutes=0.15)
+def paper() -> latency_law.Paper:
+    return latency_law.Paper()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, paper: latency_law.Paper) -> Table:
+    return latency_law.table(tmp_path_factory.mktemp("table"), paper, minutes=0.15)
 
 
 def test_the_zoo_is_predicted_though_none_of_it_was_fitted(table: Table) -> None:
@@ -164,22 +176,30 @@ def test_disturbed_samples_are_left_out() -> None:
     quiet = [Sample.taken(spec, 5.0, (3.0, 3.0), 20) for spec in specs]
     slow = Sample.taken(specs[0], 9.0, (3.0, 5.0), 20)
     never_quiet = Sample.taken(check_networks()[5], 9.0, (5.0, 5.0), 20)
-    assert undisturbed([slow, *quiet, never_quiet]) == quiet
+    assert calm([slow, *quiet, never_quiet]) == quiet
+    assert undisturbed([slow, *quiet, never_quiet], 1.0) == quiet
 
 
 def test_a_network_that_was_measured_often_has_its_median() -> None:
     spec, other = check_networks()[:2]
     often = [Sample.taken(spec, ms, (3.0, 3.0), 20) for ms in (5.0, 5.2, 7.0)]
     once = Sample.taken(other, 2.0, (3.0, 3.0), 20)
-    assert [one.latency_ms for one in undisturbed([*often, once])] == [5.2, 2.0]
+    assert [one.latency_ms for one in undisturbed([*often, once], 1.0)] == [5.2, 2.0]
 
 
-def test_a_latency_at_another_pace_is_brought_half_way_to_the_quiet_one() -> None:
+@pytest.mark.parametrize("felt", [0.0, 0.5, 1.0])
+def test_a_latency_at_another_pace_is_brought_to_the_quiet_one(felt: float) -> None:
     first, *others = check_networks()[:5]
     quiet = [Sample.taken(spec, 5.0, (3.0, 3.0), 20) for spec in others]
     slower = Sample.taken(first, 5.0, (3.3, 3.3), 20)
-    found = undisturbed([slower, *quiet])[0].latency_ms
-    assert found == pytest.approx(5.0 / 1.1**0.5)
+    found = undisturbed([slower, *quiet], felt)[0].latency_ms
+    assert found == pytest.approx(5.0 / 1.1**felt)
+
+
+def test_networks_that_are_checked_have_more_bursts(table: Table, paper: latency_law.Paper) -> None:
+    checked = {sample.network.name for sample in table.samples if sample.checks}
+    assert {paper.bursts[name] for name in checked} == {CHECK_BURSTS}
+    assert {bursts for name, bursts in paper.bursts.items() if name not in checked} == {BURSTS}
 
 
 def test_too_little_time_says_so(tmp_path: Path) -> None:
