@@ -139,7 +139,7 @@ def test_adamw_trains_too(pictures: Pictures) -> None:
 
 def test_the_schedule_rises_and_falls(pictures: Pictures) -> None:
     recipe = replace(RECIPE, epochs=4, warmup=0.25)
-    data = train._tensors(SPEC, pictures, np.arange(48))
+    data = train.tensors(SPEC, pictures, np.arange(48))
     run = train._Run(SPEC, recipe, torch.nn.Linear(1, 1), data)
     factors = [run._factor(step) for step in range(24)]  # 4 epochs of 6 steps
     assert factors[:6] == sorted(factors[:6]) and factors[0] == pytest.approx(1 / 7)
