@@ -81,7 +81,7 @@ def command(
             calibration_folder=data,
             calibration_images=calibration_images,
             uint8_input=uint8_input,
-            labels=_labels(labels, source.num_classes),
+            labels=_labels(labels, source),
             force=force,
             force_calibration=force_calibration,
             progress=progress,
@@ -101,12 +101,14 @@ def _default_output(name: str, format_name: str, precision: str, uint8_input: bo
     return Path(f"{safe}-{precision}{pixels}{formats.get(format_name).suffix}")
 
 
-def _labels(file: Path | None, classes: int) -> tuple[str, ...]:
+def _labels(file: Path | None, source: "Source") -> tuple[str, ...]:
     from edgecnn import images
 
     if file is not None:
         return images.display_labels(file)
-    return images.imagenet_labels() if classes == images.IMAGENET_CLASSES else ()
+    if source.labels:
+        return source.labels
+    return images.imagenet_labels() if source.num_classes == images.IMAGENET_CLASSES else ()
 
 
 def _report(artifact: "Artifact", seconds: float, as_json: bool) -> None:
