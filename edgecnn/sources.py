@@ -29,7 +29,7 @@ from edgecnn.weights import Provenance
 if TYPE_CHECKING:
     from torch import nn
 
-Triple = tuple[float, float, float]
+Numbers = tuple[float, ...]
 RANDOM_SEED = 0
 
 
@@ -37,9 +37,10 @@ RANDOM_SEED = 0
 class Source:
     """A model and what is known about it.
 
-    `module` is in eval mode and maps float32 (N, 3, imgsz, imgsz) to logits (N, num_classes); it is
-    None for an ONNX file, whose `path` is set instead. Preprocessing follows the contract: pixels 0
-    to 255 become (x - mean) / std. What a source does not say is None and must come from the user.
+    `module` is in eval mode and maps float32 (N, C, imgsz, imgsz) to logits (N, num_classes); it is
+    None for an ONNX file, whose `path` is set instead. C is 3, or 1 where `mean` has one value: the
+    picture is then made gray. Preprocessing follows the contract: pixels 0 to 255 become
+    (x - mean) / std. What a source does not say is None and must come from the user.
     `provenance` says where the weights came from; `spec` is set for models of the zoo; `labels` are
     the names of the classes where the weights say them.
     """
@@ -49,8 +50,8 @@ class Source:
     provenance: Provenance
     num_classes: int
     imgsz: int | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
     module: nn.Module | None = None
@@ -433,7 +434,6 @@ def _library(name: str) -> Any:
         raise UnavailableError(f"{package} is not installed: pip install 'edgecnn[zoo]'") from error
 
 
-def _pixels(values: Iterable[float]) -> Triple:
+def _pixels(values: Iterable[float]) -> Numbers:
     """From the unit interval, as the libraries state mean and deviation, to pixels of 0 to 255."""
-    red, green, blue = (round(v * 255, 6) for v in values)
-    return red, green, blue
+    return tuple(round(v * 255, 6) for v in values)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from edgecnn.errors import DataError
 from edgecnn.images import list_images
-from edgecnn.preprocess import IMAGE_SUFFIXES, Image, read_image, resize_and_crop
+from edgecnn.preprocess import IMAGE_SUFFIXES, Image, gray, read_image, resize_and_crop
 from edgecnn.spec import ModelSpec
 
 DECODERS = 2
@@ -60,12 +60,14 @@ class Pictures:
     image: Callable[[int], Image]
 
     def squares(self, spec: ModelSpec) -> NDArray[np.uint8]:
-        """All pictures as `spec` takes them: (N, resolution, resolution, 3). Kept for reuse.
+        """All pictures as `spec` takes them: (N, resolution, resolution, C). Kept for reuse.
 
         Raises DataError naming the picture that cannot be decoded.
         """
         c = spec.conventions
-        return _squares(self, spec.resolution, c.crop_pct, c.interpolation)
+        return _squares(
+            self, spec.resolution, c.crop_pct, c.interpolation, spec.input_channels
+        )
 
     def adapted(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with these classes; small pictures are taken whole (`crop_pct` 1).
@@ -85,12 +87,13 @@ class Pictures:
 
 @lru_cache(maxsize=2)
 def _squares(
-    pictures: Pictures, resolution: int, crop_pct: float, interpolation: str
+    pictures: Pictures, resolution: int, crop_pct: float, interpolation: str, channels: int
 ) -> NDArray[np.uint8]:
     def square(index: int) -> Image:
-        return resize_and_crop(pictures.image(index), resolution, crop_pct, interpolation)
+        pixels = resize_and_crop(pictures.image(index), resolution, crop_pct, interpolation)
+        return pixels if channels == pixels.shape[2] else gray(pixels)
 
-    found = np.empty((len(pictures.labels), resolution, resolution, 3), np.uint8)
+    found = np.empty((len(pictures.labels), resolution, resolution, channels), np.uint8)
     with ThreadPoolExecutor(DECODERS) as pool:
         for index, pixels in enumerate(pool.map(square, range(len(found)))):
             found[index] = pixels
