@@ -65,9 +65,7 @@ class Pictures:
         Raises DataError naming the picture that cannot be decoded.
         """
         c = spec.conventions
-        return _squares(
-            self, spec.resolution, c.crop_pct, c.interpolation, spec.input_channels
-        )
+        return _squares(self, spec.resolution, c.crop_pct, c.interpolation, spec.input_channels)
 
     def adapted(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with these classes; small pictures are taken whole (`crop_pct` 1).

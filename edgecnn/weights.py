@@ -32,7 +32,7 @@ ORIGIN_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint of `edgecnn train` says of itself: its network, and its classes in order."""
+    """What a checkpoint of `edgecnn train` says of itself: network, and classes in their order."""
 
     spec: ModelSpec
     classes: tuple[str, ...]

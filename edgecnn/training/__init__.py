@@ -8,7 +8,8 @@ several processes (`distributed`). `run` puts them together.
 It is made of PyTorch alone. What timm and torchvision have for training was looked at: timm's
 optimizers and its cosine schedule are, for what is offered here, torch's SGD and AdamW and one
 formula; torchvision's transforms go picture by picture (or draw one lot for a whole batch), where
-pictures in memory can be varied all at once. So neither is needed, and a training repeats bit by bit.
+pictures in memory can be varied all at once. So neither is needed, and a training repeats bit by
+bit.
 
 The short training that a search rewards is `edgecnn.train`, which shares these parts.
 """

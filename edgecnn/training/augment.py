@@ -34,8 +34,8 @@ class Augment:
     """What may be done to a picture, drawn anew each time: `mirror,shift:4,cutout:8` as a text.
 
     `mirror`: with a chance of one half. `shift`: up to so many pixels each way, zeros coming in.
-    `rotate`: up to so many degrees each way; `zoom`: by a factor of 1 - zoom to 1 + zoom, the centre
-    staying. `cutout`: a square of so many pixels becomes zero (DeVries and Taylor, arXiv
+    `rotate`: up to so many degrees each way; `zoom`: by a factor of 1 - zoom to 1 + zoom, the
+    centre staying. `cutout`: a square of so many pixels becomes zero (DeVries and Taylor, arXiv
     1708.04552); its centre may be any pixel.
 
     Raises UsageError on a value without sense.
@@ -66,9 +66,9 @@ class Augment:
             name, colon, value = part.strip().partition(":")
             if name not in _READERS or name in values or (name == "mirror") == bool(colon):
                 raise UsageError(
-                    f"{part!r} of the augmentation {text!r} is unknown or doubled; allowed: mirror, "
-                    "shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS, joined by commas, or "
-                    f"{NONE}."
+                    f"{part!r} of the augmentation {text!r} is unknown or doubled; allowed: "
+                    "mirror, shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS, joined by "
+                    f"commas, or {NONE}."
                 )
             try:
                 values[name] = _READERS[name](value)

@@ -36,8 +36,8 @@ SHOWN = 3
 class Data:
     """The training part, the test part if there is one, and which pictures of the first do what.
 
-    `trained` and `held_out` are indices of pictures of `train`; `held_out` is empty where the recipe
-    keeps none apart.
+    `trained` and `held_out` are indices of pictures of `train`; `held_out` is empty where the
+    recipe keeps none apart.
     """
 
     train: Pictures

@@ -39,7 +39,7 @@ class Teacher:
         return replace(self, module=self.module.to(device))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Logits (N, classes) of uint8 (N, C, H, W), resized where the teacher takes another size."""
+        """Logits (N, classes) of uint8 (N, C, H, W), resized to what the teacher takes."""
         values = pixels.float()
         if values.shape[-1] != self.imgsz:
             size = (self.imgsz, self.imgsz)
@@ -60,10 +60,10 @@ def teacher(text: str, classes: tuple[str, ...], channels: int) -> Teacher:
     `sources.resolve`.
     """
     source = _source(text)
-    if source.labels and source.labels != classes or source.num_classes != len(classes):
+    if source.num_classes != len(classes) or source.labels not in ((), classes):
         raise UsageError(
-            f"the teacher {text} knows {source.num_classes} classes, the data has {len(classes)}: a "
-            "teacher must have learnt the very classes of the student. Train one first: edgecnn "
+            f"the teacher {text} knows {source.num_classes} classes, the data has {len(classes)}: "
+            "a teacher must have learnt the very classes of the student. Train one first: edgecnn "
             "train MODEL --data ..., and pass its best.pt."
         )
     if source.module is None or source.imgsz is None or not source.mean or not source.std:

@@ -43,7 +43,7 @@ class Peers:
         return torch.device(kind, self.local_rank) if kind == "cuda" else torch.device(kind)
 
     def together(self, network: nn.Module) -> nn.Module:
-        """The network whose gradients are averaged over all processes; itself where there is one."""
+        """The network with gradients averaged over all processes; itself where there is one."""
         return network if self.count == 1 else DistributedDataParallel(network)
 
     def sum(self, value: float, device: torch.device) -> float:
@@ -82,7 +82,7 @@ def connected(device: str) -> Iterator[Peers]:
     if missing:
         raise UnavailableError(
             f"RANK is set, as torchrun does, but not {', '.join(missing)}. Start several processes "
-            "with: torchrun --nproc-per-node N -m edgecnn train ...; to train in this one, unset RANK."
+            "with: torchrun --nproc-per-node N -m edgecnn train ...; to train in one, unset RANK."
         )
     peers = Peers(*(int(os.environ[name]) for name in _VARIABLES[:3]))
     try:

@@ -13,11 +13,12 @@ from edgecnn.training.optimizing import OPTIMIZERS
 
 DEVICES = ("cpu", "cuda")
 QUANTIZATIONS = ("w8a8",)
+USUAL = Augment(mirror=True, shift=4)
 
 
 def usable_cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many processors this process may use: its share, where torchrun started several."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Recipe:
     """The same recipe, pictures, network and first weights give the same weights on one machine.
 
     The learning rate rises over the first `warmup` share of all steps and falls along a cosine
-    (`optimizing`). `held_out` pictures of the training part, at most a fifth, choose the best epoch;
-    with 0 all are trained on and the last epoch is taken. Of the others at most `limit` are trained
-    on. `batch` is of all processes together. `threads` are part of the recipe: sums in another
-    order give other weights. `amp` computes in mixed precision, on a GPU alone.
+    (`optimizing`). `held_out` pictures of the training part, at most a fifth, choose the best
+    epoch; with 0 all are trained on and the last epoch is taken. Of the others at most `limit` are
+    trained on. `batch` is of all processes together. `threads` are part of the recipe: sums in
+    another order give other weights. `amp` computes in mixed precision, on a GPU alone.
 
     `temperature` and `soft_weight` are for a teacher (`distill`), `quantize` is for training under
     the rounding of w8a8 (`quantize_aware`).
@@ -43,7 +44,7 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.1
     label_smoothing: float = 0.1
-    augment: Augment = Augment(mirror=True, shift=4)
+    augment: Augment = USUAL
     held_out: int = 5000
     limit: int | None = None
     seed: int = 0
