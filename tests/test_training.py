@@ -1,4 +1,4 @@
-"""`edgecnn train`'s library: what comes out, what is kept, and going on where it was interrupted."""
+"""`edgecnn train`'s library: what comes out, what is kept, and going on after an interruption."""
 
 import json
 import math
@@ -91,15 +91,15 @@ def test_the_same_command_again_only_tests(data: Path, done: Path, tmp_path: Pat
 
 
 def test_an_interrupted_training_ends_as_one_that_was_not(data: Path, tmp_path: Path) -> None:
-    class Interrupted(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(epoch: Epoch) -> None:
         if epoch.number == 2:
-            raise Interrupted
+            raise StoppedError
 
     told: list[str] = []
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         trained(data, tmp_path / "a", Callbacks(epoch=stop), epochs=4)
     torch.manual_seed(99)  # the caller's state has no say
     first = trained(data, tmp_path / "a", Callbacks(note=told.append), epochs=4)
@@ -119,7 +119,7 @@ def test_another_seed_is_another_training(data: Path, done: Path, tmp_path: Path
 def test_a_folder_of_another_training_is_refused(data: Path, done: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(done, tmp_path / "other"))
     before = (output / LAST).read_bytes()
-    with pytest.raises(UsageError, match="learning_rate 0.1 there, 0.2 here"):
+    with pytest.raises(UsageError, match=r"learning_rate 0\.1 there, 0\.2 here"):
         trained(data, output, epochs=8, learning_rate=0.2)
     assert (output / LAST).read_bytes() == before
     assert trained(data, output, epochs=1, force=True).epochs[-1].number == 1
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_leaves_what_was_kept(
 
 
 def test_spoiled_weights_are_not_kept(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match="no number|no finite number|loss is"):
+    with pytest.raises(DivergedError, match=r"no finite number|loss is"):
         trained(data, tmp_path, learning_rate=1e30, warmup=0.0)
     assert not (tmp_path / LAST).exists() and not (tmp_path / BEST).exists()
 

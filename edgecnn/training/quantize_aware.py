@@ -170,17 +170,14 @@ def _viewed(module: nn.Module, follower: nn.Module | None, logits: Layer) -> nn.
     children = list(module.named_children())
     if not children:
         return _behind(module, module, follower, logits)
-    parts = _in_order(children, module, follower, logits) if _is_in_order(module) else {
-        name: _viewed(child, None, logits) for name, child in children
-    }  # fmt: skip
+    if type(module) in _IN_ORDER:
+        parts = _in_order(children, module, follower, logits)
+    else:
+        parts = {name: _viewed(child, None, logits) for name, child in children}
     clone = copy.copy(module)  # the same parameters, other children
     clone._modules = OrderedDict(parts)
-    # A sequence gives what its last part gives; all else (a sum, a product, a concatenation) is new.
+    # A sequence gives what its last part gives; a sum, a product, a concatenation are new.
     return clone if type(module) is nn.Sequential else _behind(clone, module, follower, logits)
-
-
-def _is_in_order(module: nn.Module) -> bool:
-    return type(module) in _IN_ORDER
 
 
 def _in_order(
