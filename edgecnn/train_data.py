@@ -116,6 +116,11 @@ def load(path: Path | str, part: str = "train") -> Pictures:
     return _from_names([f.relative_to(path).as_posix() for f in files], files, path, part)
 
 
+def is_idx(path: Path, part: str) -> bool:
+    """Whether a folder holds MNIST's files of a part."""
+    return any(_idx_file(path, part, kind) is not None for kind in ("images", "labels"))
+
+
 def has_part(path: Path | str, part: str) -> bool:
     """Whether there is anything of a part, "train" or "test", in its own folder or files.
 
@@ -124,9 +129,7 @@ def has_part(path: Path | str, part: str) -> bool:
     path = Path(path)
     if zipfile.is_zipfile(path):
         return any(_below(name, part) for name in _zip_files(path)[0])
-    if any(_idx_file(path, part, kind) for kind in ("images", "labels")):
-        return True
-    return any((path / word).is_dir() for word in PARTS[part])
+    return is_idx(path, part) or any((path / word).is_dir() for word in PARTS[part])
 
 
 def _zip_files(path: Path) -> tuple[list[str], list[_File]]:

@@ -17,7 +17,7 @@ from edgecnn.contract import Recipe as Precision
 from edgecnn.evaluate import evaluate
 from edgecnn.export._weight_levels import int8_without_saturation, steps
 from edgecnn.images import calibration_subset, list_images
-from edgecnn.search import exam
+from edgecnn.picture_sets import written
 from edgecnn.spec import ModelSpec
 from edgecnn.train_data import load
 from edgecnn.training import checkpoint, quantize_aware
@@ -241,8 +241,8 @@ def test_tuning_wins_back_what_quantization_loses(tmp_path: Path) -> None:
 
     train, test = load(mnist), load(mnist, "test")
     every = calibration_subset([Path(str(i)) for i in range(len(test.labels))], TESTED)
-    tested = exam.folder(tmp_path, test, [int(p.name) for p in every], "test")
-    calibration = exam.folder(tmp_path, train, range(0, 60_000, 600), "calibration")
+    tested = written(tmp_path, test, [int(p.name) for p in every], "test")
+    calibration = written(tmp_path, train, range(0, 60_000, 600), "calibration")
     assert len(list_images(tested)) == TESTED
     lossless = _top1(unequal, "fp32", "onnx", calibration, tested)
     for name in ("onnx", "tflite"):

@@ -1,8 +1,7 @@
-"""What is trained on and tested with: named data sets, folders and archives, and their parts."""
+"""What is trained on and tested with: the parts of a data set, and what each is for."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,24 +10,10 @@ from numpy.typing import NDArray
 
 from edgecnn import train_data
 from edgecnn.errors import DataError, UsageError
+from edgecnn.picture_sets import find
 from edgecnn.train_data import Pictures, split
 from edgecnn.training.recipe import Recipe
 
-ENVIRONMENT = "EDGECNN_DATA"
-BESIDE = Path("..") / "shared" / "data"
-NAMED = {
-    "mnist": (
-        "mnist",
-        "the four files train-images-idx3-ubyte.gz, ... of yann.lecun.com/exdb/mnist, in a folder "
-        "mnist",
-    ),
-    "cifar10": (
-        "cifar10.zip",
-        "the pictures of cs.toronto.edu/~kriz/cifar.html as train/<class>/*.png and "
-        "test/<class>/*.png, in cifar10.zip",
-    ),
-}
-"""File or folder of each named data set, and where its content is from."""
 SHOWN = 3
 
 
@@ -44,29 +29,6 @@ class Data:
     test: Pictures | None
     trained: NDArray[np.int64]
     held_out: NDArray[np.int64]
-
-
-def find(text: str) -> Path:
-    """The place of `mnist` or `cifar10`, else the path that was given.
-
-    A named data set is looked for in $EDGECNN_DATA, or in ../shared/data where that is not set; an
-    existing path of that name goes first. Raises DataError saying where it was looked for.
-    """
-    given = Path(text)
-    if given.exists():
-        return given
-    if text not in NAMED:
-        known = ", ".join(NAMED)
-        raise DataError(f"{text}: no such folder or zip file, and no known data set ({known}).")
-    name, content = NAMED[text]
-    root = Path(os.environ.get(ENVIRONMENT, BESIDE))
-    found = root / name
-    if not found.exists():
-        raise DataError(
-            f"data set {text} is not at {found.absolute()} (${ENVIRONMENT}, else {BESIDE}). Put "
-            f"there {content}, or pass --data a folder."
-        )
-    return found
 
 
 def load(text: str, recipe: Recipe) -> Data:
