@@ -12,6 +12,7 @@ from edgecnn.contract import (
     OutputContract,
     Recipe,
     TensorSpec,
+    color_of,
 )
 from edgecnn.errors import ArtifactError, UsageError
 
@@ -118,8 +119,8 @@ def file_sha256(path: Path) -> str:
 def completed(
     artifact: Artifact,
     *,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     crop_pct: float | None = None,
     interpolation: str | None = None,
     labels: tuple[str, ...] | None = None,
@@ -164,10 +165,11 @@ def completed(
             f"{artifact.path} carries no contract; {', '.join(missing)} must be given too."
         )
     spec = artifact.single_input()
-    if spec.layout is None or len(set(spec.shape)) > 3:
+    channels = len(mean)
+    if spec.layout is None or sorted(spec.shape) != sorted((1, channels, *spec.shape[2:3] * 2)):
         raise ArtifactError(
             f"{artifact.path}: input {spec.name!r} has the shape {list(spec.shape)}; allowed are "
-            "1 x 3 x N x N and 1 x N x N x 3."
+            f"1 x {channels} x N x N and 1 x N x N x {channels} (a mean for each channel)."
         )
     output = artifact.outputs[0]
     return artifact.with_contract(
@@ -187,6 +189,7 @@ def completed(
                 std=std,
                 crop_pct=crop_pct,
                 interpolation=interpolation,
+                color=color_of(channels),
             ),
             output=OutputContract(output.name, max(output.shape), labels or ()),
         )

@@ -18,6 +18,8 @@ UNKNOWN_PRECISION = "unknown"
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 INTERPOLATIONS = ("bicubic", "bilinear", "area", "nearest")
+COLORS = {"RGB": 3, "gray": 1}
+"""What a pixel is, and its number of values. Gray is the luma of `preprocess`."""
 
 Layout = Literal["NCHW", "NHWC"]
 T = TypeVar("T")
@@ -41,10 +43,25 @@ class TensorSpec:
 
 
 def image_layout(shape: tuple[int, ...]) -> Layout | None:
-    """Return the layout that a 4-d shape with three channels can only have, else None."""
-    if len(shape) != 4 or (shape[1] == 3) == (shape[3] == 3):
+    """Return the layout that a 4-d shape with three channels, or one, can only have, else None."""
+    if len(shape) != 4:
         return None
-    return "NCHW" if shape[1] == 3 else "NHWC"
+    for channels in COLORS.values():
+        if (shape[1] == channels) != (shape[3] == channels):
+            return "NCHW" if shape[1] == channels else "NHWC"
+    return None
+
+
+def color_of(channels: int) -> str:
+    """Return what a pixel of so many values is, one of ``COLORS``.
+
+    Raises:
+        UsageError: neither three nor one.
+    """
+    for color, count in COLORS.items():
+        if count == channels:
+            return color
+    raise UsageError(f"a pixel has {channels} values; allowed: 3 (RGB) or 1 (gray).")
 
 
 @dataclass(frozen=True)
@@ -105,9 +122,9 @@ class InputContract:
     """What the image input expects, and how to make it from a photograph.
 
     An RGB photograph is resized so that its shorter side is ``imgsz / crop_pct`` pixels, its
-    centre square of ``imgsz`` is cut out, and each pixel value x (0 to 255) of channel c becomes
-    ``(x - mean[c]) / std[c]``. Where ``dtype`` is ``uint8`` the file normalizes by itself and
-    takes the cut-out pixels as they are.
+    centre square of ``imgsz`` is cut out, made gray where ``color`` says so, and each pixel value x
+    (0 to 255) of channel c becomes ``(x - mean[c]) / std[c]``. Where ``dtype`` is ``uint8`` the
+    file normalizes by itself and takes the cut-out pixels as they are.
     """
 
     name: str
@@ -115,8 +132,8 @@ class InputContract:
     dtype: str
     layout: Layout
     imgsz: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     crop_pct: float
     interpolation: str
     color: str = "RGB"
@@ -131,8 +148,14 @@ class InputContract:
             raise UsageError(f"crop_pct is {self.crop_pct}; it must be above 0 and at most 1.")
         if any(value == 0.0 for value in self.std):
             raise UsageError(f"std is {list(self.std)}; no channel may be 0.")
-        if self.color != "RGB":
-            raise UsageError(f"colour order {self.color!r} is not supported; allowed: RGB.")
+        if self.color not in COLORS:
+            raise UsageError(f"unknown color {self.color!r}; allowed: {', '.join(COLORS)}.")
+        channels = COLORS[self.color]
+        if not len(self.mean) == len(self.std) == channels:
+            raise UsageError(
+                f"mean {list(self.mean)} and std {list(self.std)}: a {self.color} pixel has "
+                f"{channels} values, and needs as many of each."
+            )
 
 
 @dataclass(frozen=True)

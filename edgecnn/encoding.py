@@ -186,8 +186,8 @@ class Encoder:
             UsageError: there is no model of what the runtime fuses at this precision.
         """
         blocks, conventions = spec.blocks, spec.conventions
-        size = spec.resolution
-        point = self._point(Shape(3, size), Entry((3, size, size)), conventions.padding)
+        start = Shape(spec.input_channels, spec.resolution)
+        point = self._point(start, Entry(spec.input_shape), conventions.padding)
         split = len(blocks)
         while split and blocks[split - 1].kind in _WITHOUT_CONVOLUTION:
             split -= 1

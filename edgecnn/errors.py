@@ -52,6 +52,10 @@ class MeasurementError(EdgecnnError):
     """A measuring process failed or gave no usable samples."""
 
 
+class DivergedError(EdgecnnError):
+    """The loss of a training became infinite or no number."""
+
+
 class VerdictError(EdgecnnError):
     """A target was missed: parity, accuracy or budget. The files are kept."""
 

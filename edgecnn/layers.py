@@ -127,7 +127,7 @@ class Shape:
 
 
 def lower(spec: ModelSpec) -> tuple[Layer, ...]:
-    """All layers of a model for an RGB input of (3, resolution, resolution), one group per row."""
+    """All layers of a model for an input of `spec.input_shape`, one group per row."""
     rows = []
     for index, (block, shape) in enumerate(row_shapes(spec)):
         body, _ = lower_row(block, shape, spec.conventions)
@@ -139,7 +139,7 @@ def lower(spec: ModelSpec) -> tuple[Layer, ...]:
 
 def row_shapes(spec: ModelSpec) -> Iterator[tuple[Block, Shape]]:
     """Each row with the shape that enters it."""
-    shape = Shape(3, spec.resolution)
+    shape = Shape(spec.input_channels, spec.resolution)
     for block in spec.blocks:
         yield block, shape
         _, shape = lower_row(block, shape, spec.conventions)

@@ -72,7 +72,7 @@ def _run(body: nn.Sequential, value: Tensor) -> Tensor:
 
 
 def build(spec: ModelSpec) -> nn.Module:
-    """The network of a spec: float32, (N, 3, resolution, resolution) in, logits (N, classes) out.
+    """The network of a spec: float32, (N, *spec.input_shape) in, logits (N, classes) out.
 
     In training mode and freshly initialized (see `initialize`); load weights with `weights.py`.
     """

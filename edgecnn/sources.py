@@ -29,7 +29,7 @@ from edgecnn.weights import Provenance
 if TYPE_CHECKING:
     from torch import nn
 
-Triple = tuple[float, float, float]
+Numbers = tuple[float, ...]
 RANDOM_SEED = 0
 
 
@@ -37,10 +37,12 @@ RANDOM_SEED = 0
 class Source:
     """A model and what is known about it.
 
-    `module` is in eval mode and maps float32 (N, 3, imgsz, imgsz) to logits (N, num_classes); it is
-    None for an ONNX file, whose `path` is set instead. Preprocessing follows the contract: pixels 0
-    to 255 become (x - mean) / std. What a source does not say is None and must come from the user.
-    `provenance` says where the weights came from; `spec` is set for models of the zoo.
+    `module` is in eval mode and maps float32 (N, C, imgsz, imgsz) to logits (N, num_classes); it is
+    None for an ONNX file, whose `path` is set instead. C is 3, or 1 where `mean` has one value: the
+    picture is then made gray. Preprocessing follows the contract: pixels 0 to 255 become
+    (x - mean) / std. What a source does not say is None and must come from the user.
+    `provenance` says where the weights came from; `spec` is set for models of the zoo; `labels` are
+    the names of the classes where the weights say them.
     """
 
     name: str
@@ -48,13 +50,14 @@ class Source:
     provenance: Provenance
     num_classes: int
     imgsz: int | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
     module: nn.Module | None = None
     path: Path | None = None
     spec: ModelSpec | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,12 @@ def _from_zoo(text: str, request: Request) -> Source:
     from edgecnn import network
 
     spec = families.get(text)
+    if request.weights not in ("auto", "random"):
+        path = Path(request.weights)
+        state = weights.read_checkpoint(path)
+        if state.origin is not None:
+            state.origin.require_network_of(spec, path)
+            return _from_training(text, path, state, state.origin, request)
     if request.imgsz is not None:
         spec = spec.scaled(resolution=request.imgsz)
     if request.num_classes is not None:
@@ -108,6 +117,16 @@ def _from_zoo(text: str, request: Request) -> Source:
         provenance = random_provenance(request.seed)
     else:
         provenance = weights.load_file(module, Path(request.weights), spec)
+    return _of_spec(text, spec, module, provenance)
+
+
+def _of_spec(
+    text: str,
+    spec: ModelSpec,
+    module: nn.Module,
+    provenance: Provenance,
+    labels: tuple[str, ...] = (),
+) -> Source:
     c = spec.conventions
     return Source(
         name=spec.name,
@@ -121,7 +140,39 @@ def _from_zoo(text: str, request: Request) -> Source:
         interpolation=c.interpolation,
         module=module.eval(),
         spec=spec,
+        labels=labels,
     )
+
+
+def from_training(path: Path) -> Source | None:
+    """The network of a checkpoint of `edgecnn train`, with its classes; None where it is none.
+
+    Raises WeightsError.
+    """
+    state = weights.read_checkpoint(path)
+    if state.origin is None:
+        return None
+    return _from_training(state.origin.spec.name, path, state, state.origin, Request())
+
+
+def _from_training(
+    text: str, path: Path, state: weights.State, origin: weights.Origin, request: Request
+) -> Source:
+    """The checkpoint's own rows, conventions and classes; only another resolution may be asked."""
+    from edgecnn import network
+
+    spec = origin.spec
+    if request.num_classes not in (None, spec.num_classes):
+        raise WeightsError(
+            f"{path} knows {spec.num_classes} classes, not {request.num_classes}; leave "
+            "--num-classes out, or train it for others: edgecnn train MODEL --weights FILE."
+        )
+    if request.imgsz is not None:
+        spec = spec.scaled(resolution=request.imgsz)
+    module = network.build(spec)
+    weights.load_into(module, state)
+    provenance = Provenance("file", path.name, weights.sha256_of(path))
+    return _of_spec(text, spec, module, provenance, origin.classes)
 
 
 def random_provenance(seed: int) -> Provenance:
@@ -383,7 +434,6 @@ def _library(name: str) -> Any:
         raise UnavailableError(f"{package} is not installed: pip install 'edgecnn[zoo]'") from error
 
 
-def _pixels(values: Iterable[float]) -> Triple:
+def _pixels(values: Iterable[float]) -> Numbers:
     """From the unit interval, as the libraries state mean and deviation, to pixels of 0 to 255."""
-    red, green, blue = (round(v * 255, 6) for v in values)
-    return red, green, blue
+    return tuple(round(v * 255, 6) for v in values)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgecnn.block import KINDS, Block, parse_rows
-from edgecnn.contract import INTERPOLATIONS
+from edgecnn.contract import COLORS, INTERPOLATIONS
 from edgecnn.errors import SpecError
 
 __all__ = [
@@ -37,14 +37,14 @@ class Conventions:
     """What weights were trained under, and a network must repeat to give the same answers.
 
     `padding`: "same" is TensorFlow's (asymmetric where stride and size ask for it), "symmetric" is
-    PyTorch's. Pixels x from 0 to 255 become (x - mean) / std per RGB channel, after the shorter
-    side was resized to resolution / crop_pct and the centre cropped.
+    PyTorch's. Pixels x from 0 to 255 become (x - mean) / std per channel (R, G, B, or gray alone),
+    after the shorter side was resized to resolution / crop_pct and the centre cropped.
     """
 
     padding: str = "symmetric"
     bn_eps: float = 1e-5
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
 
@@ -59,8 +59,10 @@ class Conventions:
             raise SpecError(f"crop_pct is {self.crop_pct}; allowed: above 0, up to 1")
         if not 0 < self.bn_eps < 1:
             raise SpecError(f"bn_eps is {self.bn_eps}; allowed: between 0 and 1")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise SpecError(f"mean {self.mean} and std {self.std}: three numbers each, std above 0")
+        if len(self.mean) not in COLORS.values() or len(self.std) != len(self.mean):
+            raise SpecError(f"mean {self.mean} and std {self.std}: three numbers each, or one")
+        if min(self.std) <= 0:
+            raise SpecError(f"std {self.std}: each must be above 0")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Checkpoint:
 class ModelSpec:
     """A whole network: rows, input resolution in pixels (square), conventions.
 
+    `input_channels` is 3 for RGB and 1 for gray; conventions have a mean and a deviation for each.
+
     Two specs are equal when they compute the same thing under the same name: published figures and
     checkpoints are knowledge about a model, not part of it.
     `width_divisor` and `width_floor` are the rounding rule of width scaling: channels are rounded
@@ -115,6 +119,7 @@ class ModelSpec:
     dropout: float = 0.2
     width_divisor: int = 8
     width_floor: float = 0.9
+    input_channels: int = 3
     published: Published | None = field(default=None, compare=False, repr=False)
     checkpoints: tuple[Checkpoint, ...] = field(default=(), compare=False, repr=False)
 
@@ -129,6 +134,18 @@ class ModelSpec:
             raise SpecError(f"dropout is {self.dropout}; allowed: 0 up to 1")
         if self.width_divisor < 1 or not 0 <= self.width_floor <= 1:
             raise SpecError("width_divisor is at least 1 and width_floor between 0 and 1")
+        if self.input_channels not in COLORS.values():
+            raise SpecError(f"input_channels is {self.input_channels}; allowed: 3 (RGB), 1 (gray)")
+        if len(self.conventions.mean) != self.input_channels:
+            raise SpecError(
+                f"{self.name}: mean {self.conventions.mean} for {self.input_channels} input "
+                "channels; there must be one value for each"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the input."""
+        return self.input_channels, self.resolution, self.resolution
 
     @property
     def num_classes(self) -> int:
@@ -188,10 +205,11 @@ class ModelSpec:
             ("model", self.name),
             ("family", self.family),
             ("resolution", str(self.resolution)),
+            *([("input_channels", str(self.input_channels))] if self.input_channels != 3 else []),
             ("padding", c.padding),
             ("bn_eps", repr(c.bn_eps)),
-            ("mean", _triple(c.mean)),
-            ("std", _triple(c.std)),
+            ("mean", _numbers(c.mean)),
+            ("std", _numbers(c.std)),
             ("crop_pct", repr(c.crop_pct)),
             ("interpolation", c.interpolation),
             ("dropout", repr(self.dropout)),
@@ -296,6 +314,7 @@ _SPEC_KEYS = (
     "model",
     "family",
     "resolution",
+    "input_channels",
     *_CONVENTION_KEYS,
     "dropout",
     "width_divisor",
@@ -309,9 +328,10 @@ def _spec_from(values: dict[str, str], blocks: tuple[Block, ...]) -> ModelSpec:
         raise SpecError(f"the model text lacks {', '.join(missing)}")
     readers: dict[str, Callable[[str], Any]] = {
         "resolution": int,
+        "input_channels": int,
         "bn_eps": float,
-        "mean": _read_triple,
-        "std": _read_triple,
+        "mean": _read_numbers,
+        "std": _read_numbers,
         "crop_pct": float,
         "dropout": float,
         "width_divisor": int,
@@ -327,9 +347,9 @@ def _spec_from(values: dict[str, str], blocks: tuple[Block, ...]) -> ModelSpec:
     return ModelSpec(name=read.pop("model"), blocks=blocks, conventions=conventions, **read)
 
 
-def _triple(values: tuple[float, float, float]) -> str:
+def _numbers(values: tuple[float, ...]) -> str:
     return ",".join(repr(v) for v in values)
 
 
-def _read_triple(text: str) -> tuple[float, ...]:
+def _read_numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))

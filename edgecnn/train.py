@@ -11,36 +11,28 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from edgecnn import documents
 from edgecnn.accuracy import Interval, wilson
-from edgecnn.errors import EdgecnnError, UsageError
+from edgecnn.errors import DivergedError as DivergedError
+from edgecnn.errors import UsageError
 from edgecnn.network import build
 from edgecnn.spec import ModelSpec
 from edgecnn.train_data import Pictures, split
+from edgecnn.training.augment import varied as varied
+from edgecnn.training.batches import Batch, normalized, right, tensors, torch_as
+from edgecnn.training.optimizing import OPTIMIZERS, decay_groups, warmup_cosine
 
 SCHEMA = 1
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True),
-    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr),
-}
-TEST_BATCH = 256
-
-
-class DivergedError(EdgecnnError):
-    """The loss became infinite or no number."""
 
 
 @dataclass(frozen=True)
@@ -188,23 +180,23 @@ def fit(
     """
     spec = pictures.adapted(spec)
     train, test = split(pictures.labels, recipe.held_out, recipe.limit, recipe.seed)
-    with _torch(recipe):
+    with torch_as(recipe.seed, recipe.threads):
         # The layout of the pictures; a third faster on a processor than torch's own.
         network = build(spec).to(memory_format=torch.channels_last)
-        run = _Run(spec, recipe, network, _tensors(spec, pictures, train))
-        tested = _tensors(spec, pictures, test)
+        run = _Run(spec, recipe, network, tensors(spec, pictures, train))
+        tested = tensors(spec, pictures, test)
         epochs = []
         started = time.monotonic()
         for number in range(1, recipe.epochs + 1):
             loss = run.epoch()
-            right = _right(network, tested, spec)
+            correct = right(network, tested, spec)
             seconds = round(time.monotonic() - started, 3)
-            epochs.append(Epoch(number, loss, 100 * right / len(test), seconds))
+            epochs.append(Epoch(number, loss, 100 * correct / len(test), seconds))
             watch(epochs[-1])
     trained = Trained(
         model=spec.name,
         top1=epochs[-1].top1,
-        top1_ci95=wilson(right, len(test)),
+        top1_ci95=wilson(correct, len(test)),
         held_out=len(test),
         trained_on=len(train),
         epochs=tuple(epochs),
@@ -215,63 +207,22 @@ def fit(
     return network.eval(), trained
 
 
-@contextmanager
-def _torch(recipe: Recipe) -> Iterator[None]:
-    """The recipe's seed and threads while the block runs; the caller's own come back after it."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        torch.set_num_threads(recipe.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Pixels, uint8 (N, 3, H, W), and classes (N,)."""
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Tensor | slice) -> _Batch:
-        return _Batch(self.pixels[index], self.labels[index])
-
-
-def _tensors(spec: ModelSpec, pictures: Pictures, chosen: NDArray[np.int64]) -> _Batch:
-    pixels = torch.from_numpy(pictures.squares(spec)[chosen]).permute(0, 3, 1, 2)
-    return _Batch(pixels, torch.from_numpy(pictures.labels[chosen]))
-
-
 class _Run:
     """A training under way: the network, its optimizer and where the schedule is."""
 
-    def __init__(self, spec: ModelSpec, recipe: Recipe, network: nn.Module, data: _Batch) -> None:
+    def __init__(self, spec: ModelSpec, recipe: Recipe, network: nn.Module, data: Batch) -> None:
         self.spec, self.recipe, self.network, self.data = spec, recipe, network, data
         self.random = torch.Generator().manual_seed(recipe.seed)
         # The last pictures of an epoch that do not fill a batch are left out, unless there is
         # no full one: a batch of one picture cannot be normalized.
         self.batch = min(recipe.batch, len(data))
         self.steps = len(data) // self.batch
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        groups = decay_groups(network, recipe.weight_decay)
         self.optimizer = OPTIMIZERS[recipe.optimizer](groups, lr=recipe.learning_rate)
         self.schedule = LambdaLR(self.optimizer, self._factor)
 
     def _factor(self, step: int) -> float:
-        total = self.recipe.epochs * self.steps
-        rising = self.recipe.warmup * total
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, total - rising)))
+        return warmup_cosine(step, self.recipe.epochs * self.steps, self.recipe.warmup)
 
     def epoch(self) -> float:
         """Train once on all pictures, in another order each time; the mean loss."""
@@ -289,9 +240,9 @@ class _Run:
             )
         return mean
 
-    def _step(self, batch: _Batch) -> float:
+    def _step(self, batch: Batch) -> float:
         moved = varied(batch.pixels, self.recipe, self.random)
-        logits = self.network(_normalized(moved, self.spec))
+        logits = self.network(normalized(moved, self.spec))
         loss = functional.cross_entropy(
             logits, batch.labels, label_smoothing=self.recipe.label_smoothing
         )
@@ -300,43 +251,3 @@ class _Run:
         self.optimizer.step()
         self.schedule.step()
         return float(loss.detach())
-
-
-def varied(pixels: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
-    """Mirror and move each picture of (N, C, H, W) by itself, as the recipe says.
-
-    All at once, and from a generator of its own: torchvision's transforms go picture by picture
-    and draw from the global one.
-    """
-    count, size = len(pixels), pixels.shape[-1]
-    if recipe.mirror:
-        chosen = torch.rand(count, generator=random) < 0.5
-        pixels = torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
-    if recipe.shift == 0:
-        return pixels
-    padded = functional.pad(pixels, (recipe.shift,) * 4)
-    starts = torch.randint(0, 2 * recipe.shift + 1, (2, count, 1), generator=random)
-    rows, columns = starts + torch.arange(size)
-    return padded[
-        torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]
-    ].permute(0, 3, 1, 2)
-
-
-def _normalized(pixels: Tensor, spec: ModelSpec) -> Tensor:
-    mean, std = (
-        torch.tensor(values).view(1, 3, 1, 1)
-        for values in (spec.conventions.mean, spec.conventions.std)
-    )
-    return (pixels.float() - mean) / std
-
-
-def _right(network: nn.Module, data: _Batch, spec: ModelSpec) -> int:
-    """How many pictures of `data` the network classifies right."""
-    network.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(data), TEST_BATCH):
-            batch = data[start : start + TEST_BATCH]
-            best = network(_normalized(batch.pixels, spec)).argmax(1)
-            right += int((best == batch.labels).sum())
-    return right

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from edgecnn.errors import DataError
 from edgecnn.images import list_images
-from edgecnn.preprocess import IMAGE_SUFFIXES, Image, read_image, resize_and_crop
+from edgecnn.preprocess import IMAGE_SUFFIXES, Image, gray, read_image, resize_and_crop
 from edgecnn.spec import ModelSpec
 
 DECODERS = 2
@@ -60,12 +60,12 @@ class Pictures:
     image: Callable[[int], Image]
 
     def squares(self, spec: ModelSpec) -> NDArray[np.uint8]:
-        """All pictures as `spec` takes them: (N, resolution, resolution, 3). Kept for reuse.
+        """All pictures as `spec` takes them: (N, resolution, resolution, C). Kept for reuse.
 
         Raises DataError naming the picture that cannot be decoded.
         """
         c = spec.conventions
-        return _squares(self, spec.resolution, c.crop_pct, c.interpolation)
+        return _squares(self, spec.resolution, c.crop_pct, c.interpolation, spec.input_channels)
 
     def adapted(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with these classes; small pictures are taken whole (`crop_pct` 1).
@@ -85,12 +85,13 @@ class Pictures:
 
 @lru_cache(maxsize=2)
 def _squares(
-    pictures: Pictures, resolution: int, crop_pct: float, interpolation: str
+    pictures: Pictures, resolution: int, crop_pct: float, interpolation: str, channels: int
 ) -> NDArray[np.uint8]:
     def square(index: int) -> Image:
-        return resize_and_crop(pictures.image(index), resolution, crop_pct, interpolation)
+        pixels = resize_and_crop(pictures.image(index), resolution, crop_pct, interpolation)
+        return pixels if channels == pixels.shape[2] else gray(pixels)
 
-    found = np.empty((len(pictures.labels), resolution, resolution, 3), np.uint8)
+    found = np.empty((len(pictures.labels), resolution, resolution, channels), np.uint8)
     with ThreadPoolExecutor(DECODERS) as pool:
         for index, pixels in enumerate(pool.map(square, range(len(found)))):
             found[index] = pixels
@@ -113,6 +114,22 @@ def load(path: Path | str, part: str = "train") -> Pictures:
         return _from_idx(path, part)
     files = list_images(path)
     return _from_names([f.relative_to(path).as_posix() for f in files], files, path, part)
+
+
+def is_idx(path: Path, part: str) -> bool:
+    """Whether a folder holds MNIST's files of a part."""
+    return any(_idx_file(path, part, kind) is not None for kind in ("images", "labels"))
+
+
+def has_part(path: Path | str, part: str) -> bool:
+    """Whether there is anything of a part, "train" or "test", in its own folder or files.
+
+    Raises DataError where the zip file holds no images.
+    """
+    path = Path(path)
+    if zipfile.is_zipfile(path):
+        return any(_below(name, part) for name in _zip_files(path)[0])
+    return is_idx(path, part) or any((path / word).is_dir() for word in PARTS[part])
 
 
 def _zip_files(path: Path) -> tuple[list[str], list[_File]]:

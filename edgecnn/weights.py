@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecnn import hub
-from edgecnn.errors import WeightsError
-from edgecnn.spec import Checkpoint, ModelSpec
+from edgecnn import hub, strides
+from edgecnn.errors import SpecError, WeightsError
+from edgecnn.spec import Block, Checkpoint, ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +25,37 @@ if TYPE_CHECKING:
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
+ORIGIN = "edgecnn"
+"""The entry of a checkpoint of `edgecnn train` that says what its tensors are of."""
+ORIGIN_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint of `edgecnn train` says of itself: network, and classes in their order."""
+
+    spec: ModelSpec
+    classes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """What stands in the file."""
+        return {"schema": ORIGIN_SCHEMA, "model": str(self.spec), "classes": list(self.classes)}
+
+    def require_network_of(self, spec: ModelSpec, path: Path) -> None:
+        """Raise WeightsError where the rows are others than those of `spec`.
+
+        Number of classes, resolution, conventions and which strides were dropped for small pictures
+        (`strides.py`) may differ: the checkpoint's are right.
+        """
+        if _rows(self.spec) != _rows(spec):
+            raise WeightsError(
+                f"{path} is a checkpoint of {self.spec.name}, not of {spec.name}; name that model, "
+                f"or pass a checkpoint of {spec.name}."
+            )
+
+
+def _rows(spec: ModelSpec) -> list[Block]:
+    return [strides.denser(b) if b.stride > 1 else b for b in spec.blocks[:-1]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +63,12 @@ class State:
     """The tensors of a checkpoint file.
 
     `ordered` says whether they stand in the order of the network they came from: `torch.save` keeps
-    it, safetensors does not.
+    it, safetensors does not. `origin` is None for files that `edgecnn train` did not write.
     """
 
     tensors: Mapping[str, Tensor]
     ordered: bool
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -99,15 +131,38 @@ def read_checkpoint(path: Path) -> State:
     A `{"state_dict": ...}` around the tensors and a `module.` before each name are taken off.
     Raises WeightsError where the file is missing, damaged, or not plain weights.
     """
+    loaded = read_plain(path)
+    tensors = _plain_tensors(loaded, path)
+    return State(tensors, path.suffix != ".safetensors", _origin(loaded, path))
+
+
+def read_plain(path: Path) -> object:
+    """What a checkpoint file holds: tensors, numbers, texts and collections of them.
+
+    Nothing is executed. Raises WeightsError where it is missing, damaged, or holds other things.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint file")
     if path.suffix not in hub.SUFFIXES:
         raise WeightsError(
             f"{path}: unknown ending; a checkpoint ends in {', '.join(hub.SUFFIXES)}"
         )
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    tensors = _plain_tensors(loaded, path)
-    return State(tensors, ordered=path.suffix != ".safetensors")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _origin(loaded: object, path: Path) -> Origin | None:
+    said = loaded.get(ORIGIN) if isinstance(loaded, Mapping) else None
+    if not isinstance(said, Mapping):
+        return None
+    try:
+        if said["schema"] != ORIGIN_SCHEMA:
+            raise ValueError(f"schema {said['schema']!r}, this edgecnn reads {ORIGIN_SCHEMA}")
+        found = Origin(ModelSpec.parse(said["model"]), tuple(map(str, said["classes"])))
+        if len(found.classes) != found.spec.num_classes:
+            raise ValueError(f"{len(found.classes)} names of {found.spec.num_classes} classes")
+    except (SpecError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path}: does not say what it is a checkpoint of ({error})") from error
+    return found
 
 
 def _read_safetensors(path: Path) -> object:

@@ -175,7 +175,7 @@ def from_spec(spec: ModelSpec) -> Workload:
         row = row_operators(block, shape, spec.conventions, f"{block.kind}{index}", field)
         operators.extend(_shifted(row, len(operators)))
         field = (operators[-1].receptive_field, operators[-1].jump)
-    return Workload(spec.name, (3, spec.resolution, spec.resolution), tuple(operators))
+    return Workload(spec.name, spec.input_shape, tuple(operators))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from edgecnn.contract import INPUT_NAME, InputContract, Layout, Recipe
+from edgecnn.contract import INPUT_NAME, InputContract, Layout, Recipe, color_of
 from edgecnn.errors import ExportError, SourceError
 from edgecnn.export._weight_levels import Levels
 from edgecnn.export.calibration import ImageSet
@@ -22,16 +22,19 @@ def input_contract(source: Source, layout: Layout, dtype: str = "float32") -> In
         SourceError: the source does not say all of it.
     """
     imgsz = _known(source.imgsz, "input size", "--imgsz")
+    mean = _known(source.mean, "mean", "--mean")
+    channels = len(mean)
     return InputContract(
         name=INPUT_NAME,
-        shape=(1, imgsz, imgsz, 3) if layout == "NHWC" else (1, 3, imgsz, imgsz),
+        shape=(1, imgsz, imgsz, channels) if layout == "NHWC" else (1, channels, imgsz, imgsz),
         dtype=dtype,
         layout=layout,
         imgsz=imgsz,
-        mean=_known(source.mean, "mean", "--mean"),
+        mean=mean,
         std=_known(source.std, "standard deviation", "--std"),
         crop_pct=_known(source.crop_pct, "crop", "--crop-pct"),
         interpolation=_known(source.interpolation, "interpolation", "--interpolation"),
+        color=color_of(channels),
     )
 
 

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecnn.contract import INPUT_NAME, OUTPUT_NAME
 from edgecnn.errors import ExportError
 
-Triple = tuple[float, float, float]
+Numbers = tuple[float, ...]
 
 
 def strip(model: onnx.ModelProto) -> None:
@@ -70,8 +70,11 @@ def fix_input_shape(model: onnx.ModelProto, shape: tuple[int, ...]) -> None:
         dim.dim_value = size
 
 
-def take_uint8(model: onnx.ModelProto, imgsz: int, mean: Triple, std: Triple) -> None:
-    """Put normalization in front: the input becomes uint8 (1, imgsz, imgsz, 3) pixels."""
+def take_uint8(model: onnx.ModelProto, imgsz: int, mean: Numbers, std: Numbers) -> None:
+    """Put normalization in front: the input becomes uint8 (1, imgsz, imgsz, C) pixels.
+
+    C is the number of values of a pixel, as many as ``mean`` has.
+    """
     graph = model.graph
     normalized = "normalization_result"
     for node in graph.node:
@@ -80,7 +83,7 @@ def take_uint8(model: onnx.ModelProto, imgsz: int, mean: Triple, std: Triple) ->
     offset = -np.asarray(mean, np.float64) * scale
     constants = {"normalization_scale": scale, "normalization_offset": offset}
     for name, constant in constants.items():
-        array = constant.astype(np.float32).reshape(1, 3, 1, 1)
+        array = constant.astype(np.float32).reshape(1, -1, 1, 1)
         graph.initializer.append(numpy_helper.from_array(array, name))
     planes, values, product = (f"normalization_{step}" for step in ("planes", "values", "product"))
     front = [
@@ -94,6 +97,6 @@ def take_uint8(model: onnx.ModelProto, imgsz: int, mean: Triple, std: Triple) ->
     nodes = [*front, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    shape = [1, imgsz, imgsz, 3]
+    shape = [1, imgsz, imgsz, len(mean)]
     pixels = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, shape)
     graph.input[0].CopyFrom(pixels)

@@ -15,7 +15,7 @@ Forward = Callable[[NDArray[Any]], Logits]
 
 
 def open_reference(source: Source) -> Forward:
-    """Return the function from a float32 array (1, 3, imgsz, imgsz) to the original's logits."""
+    """Return the function from a float32 array (1, C, imgsz, imgsz) to the original's logits."""
     return _torch_forward(source) if source.module is not None else _onnx_forward(source)
 
 

@@ -22,7 +22,7 @@ class _Pixels(nn.Module):
         self.register_buffer("offset", offset.float())
 
     def forward(self, image: Tensor) -> Tensor:
-        """(1, H, W, 3) uint8 -> the same shape in float32."""
+        """(1, H, W, C) uint8 -> the same shape in float32."""
         return image.to(torch.float32) * self.scale + self.offset
 
 
@@ -40,7 +40,7 @@ class ImageInput(nn.Module):
         self.training = self.normalize.training = False
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """(1, H, W, 3) -> logits (1, classes)."""
+        """(1, H, W, C) -> logits (1, classes)."""
         return {OUTPUT_NAME: self.module(self.normalize(image).permute(0, 3, 1, 2))}
 
 
@@ -59,7 +59,7 @@ class Program(nn.Module):
         self.dtype = dtype
 
     def forward(self, image: Tensor) -> Tensor:
-        """(1, 3, H, W) float32 or (1, H, W, 3) uint8 -> logits (1, classes) float32."""
+        """(1, C, H, W) float32 or (1, H, W, C) uint8 -> logits (1, classes) float32."""
         if self.normalize is not None:
             image = self.normalize(image).permute(0, 3, 1, 2)
         # No conversion to the same type: each leaves an assertion in the program.

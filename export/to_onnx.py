@@ -76,7 +76,7 @@ def _lowered(
 
 
 def float_model(source: Source) -> "onnx.ModelProto":
-    """Return the float32 graph: input ``image`` (1, 3, imgsz, imgsz), output ``logits``.
+    """Return the float32 graph: input ``image`` (1, C, imgsz, imgsz), output ``logits``.
 
     Raises:
         ExportError: torch's exporter cannot convert the module, or the graph is no classifier.

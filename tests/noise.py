@@ -6,6 +6,6 @@ from edgecnn.spec import ModelSpec
 
 
 def image(spec: ModelSpec, batch: int = 1) -> torch.Tensor:
-    """float32, (batch, 3, resolution, resolution), standard normal."""
+    """float32, (batch, *spec.input_shape), standard normal."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, 3, spec.resolution, spec.resolution, generator=generator)
+    return torch.randn(batch, *spec.input_shape, generator=generator)

@@ -102,7 +102,14 @@ def test_labels_must_match_the_classes() -> None:
 
 @given(contracts())
 def test_impossible_inputs_are_refused(contract: Contract) -> None:
-    for change in ({"interpolation": "magic"}, {"crop_pct": 0.0}, {"std": (1.0, 0.0, 1.0)}):
+    for change in (
+        {"interpolation": "magic"},
+        {"crop_pct": 0.0},
+        {"std": (1.0, 0.0, 1.0)},
+        {"color": "CMYK"},
+        {"color": "gray"},
+        {"mean": (1.0,)},
+    ):
         with pytest.raises(UsageError):
             replace(contract.input, **change)
 
@@ -110,5 +117,7 @@ def test_impossible_inputs_are_refused(contract: Contract) -> None:
 def test_layout_is_never_guessed() -> None:
     assert image_layout((1, 3, 224, 224)) == "NCHW"
     assert image_layout((1, 224, 224, 3)) == "NHWC"
+    assert image_layout((1, 1, 28, 28)) == "NCHW"
+    assert image_layout((1, 28, 28, 1)) == "NHWC"
     assert image_layout((1, 3, 3, 3)) is None
     assert image_layout((1, 1000)) is None

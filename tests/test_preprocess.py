@@ -101,6 +101,27 @@ def test_a_uint8_input_gets_the_pixels_as_they_are() -> None:
     np.testing.assert_array_equal(given_pixels[0], image)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_gray_is_pils_luma(layout: str) -> None:
+    shape = (1, 1, 32, 32) if layout == "NCHW" else (1, 32, 32, 1)
+    contract = input_contract(shape=shape, layout=layout, mean=(33.0,), std=(78.0,), color="gray")
+    image = noise(32, 32)
+    found = preprocess.from_pixels(image, contract, TensorSpec("image", shape, "float32"))
+    luma = np.asarray(PilImage.fromarray(image).convert("L"))
+    assert found.shape == shape
+    np.testing.assert_allclose(found.reshape(32, 32), (luma - 33.0) / 78.0, atol=1e-6)
+
+
+def test_a_gray_picture_keeps_its_values() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    contract = input_contract(
+        shape=(1, 16, 16, 1), layout="NHWC", dtype="uint8", mean=(0.0,), std=(1.0,), color="gray"
+    )
+    spec = TensorSpec("image", (1, 16, 16, 1), "uint8")
+    found = preprocess.from_pixels(levels, contract, spec)
+    np.testing.assert_array_equal(found[0], levels[..., :1])
+
+
 @given(st.integers(-128, 127), st.floats(1e-3, 1.0), st.integers(-128, 127))
 def test_quantize_inverts_dequantize(value: int, scale: float, zero_point: int) -> None:
     spec = TensorSpec("t", (1,), "int8", None, scale, zero_point)

@@ -129,6 +129,24 @@ def test_models_of_the_zoo_survive_their_text(spec: ModelSpec) -> None:
     assert ModelSpec.parse(str(spec)) == spec
 
 
+def test_a_gray_model_survives_its_text_and_rgb_needs_no_line() -> None:
+    gray = replace(
+        ZOO[0],
+        input_channels=1,
+        conventions=replace(ZOO[0].conventions, mean=(33.3,), std=(78.6,)),
+    )
+    assert ModelSpec.parse(str(gray)) == gray
+    assert "input_channels 1" in str(gray)
+    assert "input_channels" not in str(ZOO[0])
+
+
+def test_a_mean_for_each_input_channel() -> None:
+    with pytest.raises(SpecError, match="one value for each"):
+        replace(ZOO[0], input_channels=1)
+    with pytest.raises(SpecError, match=r"input_channels is 2; allowed: 3 .*1"):
+        replace(ZOO[0], input_channels=2)
+
+
 def test_a_wrong_model_text_names_line_and_token() -> None:
     text = str(ZOO[0])
     with pytest.raises(SpecError, match=r"line 14: .*'k9z'"):
@@ -226,7 +244,13 @@ def test_another_number_of_classes_has_no_checkpoint() -> None:
 
 
 def test_impossible_values_are_refused() -> None:
-    for bad in ({"padding": "valid"}, {"crop_pct": 0.0}, {"bn_eps": 0.0}, {"std": (0, 1, 1)}):
+    for bad in (
+        {"padding": "valid"},
+        {"crop_pct": 0.0},
+        {"bn_eps": 0.0},
+        {"std": (0, 1, 1)},
+        {"mean": (1.0,)},
+    ):
         with pytest.raises(SpecError):
             Conventions(**bad)
     with pytest.raises(SpecError, match="resolution"):

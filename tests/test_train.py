@@ -1,6 +1,5 @@
 """Training: determinism, the held-out split, the cache, and pictures from every kind of place."""
 
-import gzip
 import math
 import zipfile
 from dataclasses import replace
@@ -139,7 +138,7 @@ def test_adamw_trains_too(pictures: Pictures) -> None:
 
 def test_the_schedule_rises_and_falls(pictures: Pictures) -> None:
     recipe = replace(RECIPE, epochs=4, warmup=0.25)
-    data = train._tensors(SPEC, pictures, np.arange(48))
+    data = train.tensors(SPEC, pictures, np.arange(48))
     run = train._Run(SPEC, recipe, torch.nn.Linear(1, 1), data)
     factors = [run._factor(step) for step in range(24)]  # 4 epochs of 6 steps
     assert factors[:6] == sorted(factors[:6]) and factors[0] == pytest.approx(1 / 7)
@@ -269,8 +268,10 @@ def test_an_absent_folder_is_told(tmp_path: Path) -> None:
 
 def test_mnist_files_are_read(tmp_path: Path) -> None:
     images = np.arange(20 * 28 * 28).reshape(20, 28, 28).astype(np.uint8)
-    _write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
-    _write_idx(tmp_path / "train-labels-idx1-ubyte.gz", (np.arange(20) % 10).astype(np.uint8))
+    tiny_pictures.write_idx(tmp_path / "train-images-idx3-ubyte.gz", images)
+    tiny_pictures.write_idx(
+        tmp_path / "train-labels-idx1-ubyte.gz", (np.arange(20) % 10).astype(np.uint8)
+    )
     found = load(tmp_path)
     assert found.classes == tuple("0123456789")
     assert found.image(7).shape == (28, 28, 3)
@@ -280,18 +281,12 @@ def test_mnist_files_are_read(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def _write_idx(path: Path, array: np.ndarray) -> None:
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    data = bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_idx_round_trip(tmp_path_factory: pytest.TempPathFactory, shape: list[int]) -> None:
     array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     path = tmp_path_factory.mktemp("idx") / "array"
-    _write_idx(path, array)
+    tiny_pictures.write_idx(path, array)
     assert np.array_equal(read_idx(path), array)
 
 

@@ -44,7 +44,7 @@ def _fact(o: Operator) -> tuple[Any, ...]:
 
 def _require_same(found: Workload, spec: ModelSpec) -> None:
     assert found.unknown == ()
-    assert found.input_shape == (3, spec.resolution, spec.resolution)
+    assert found.input_shape == spec.input_shape
     for got, expected in zip(_facts(found), _facts(workload.from_spec(spec)), strict=True):
         assert got == expected
 

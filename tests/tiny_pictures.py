@@ -1,5 +1,6 @@
 """Small labelled pictures and a small network, for tests that train."""
 
+import gzip
 from pathlib import Path
 
 import cv2
@@ -32,3 +33,10 @@ def write(folder: Path, count: int = 16, size: int = 16, classes: tuple[str, ...
             pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
             cv2.imwrite(str(folder / name / f"{index:03}.png"), pixels)
     return folder
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an array as MNIST's authors do; gzipped where the name ends in .gz."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    data = bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)

@@ -44,6 +44,28 @@ labels_option = click.option("--labels", type=_FILE, help="One label per line, i
 force_option = click.option("--force", is_flag=True, help="Write over existing files.")
 
 
+def pictures_option(part: str, required: bool = False) -> Callable[[F], F]:
+    """The option for a folder of photographs, or a part of a data set that is none."""
+    return click.option(
+        "--data",
+        required=required,
+        metavar="DIR|FILE.zip|mnist|cifar10",
+        help="Folder of photographs, one subfolder per class; or a data set as `edgecnn train` "
+        f"takes it, whose {part} part is written out as one below .edgecnn.",
+    )
+
+
+def pictures(data: str | None, part: str, count: int | None = None) -> Path | None:
+    """The folder that the option names.
+
+    Raises:
+        DataError: there is no such data set, or it cannot be read.
+    """
+    from edgecnn.picture_sets import as_folder
+
+    return None if data is None else as_folder(data, part, Path(".edgecnn"), count)
+
+
 def contract_options(function: F) -> F:
     """Add the flags that complete a file which carries no contract (see `open_artifact`)."""
     foreign = "for a file without a contract."

@@ -11,6 +11,8 @@ from edgecnn.cli._options import (
     device_option,
     labels_option,
     open_artifact,
+    pictures,
+    pictures_option,
     threads_option,
 )
 from edgecnn.cli._output import common_options, console, print_json, progress
@@ -23,12 +25,7 @@ SHOWN_SKIPS = 10
 
 @click.command(short_help="Accuracy on photographs, and a gate.")
 @artifact_argument
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder of photographs, one subfolder per class.",
-)
+@pictures_option("test", required=True)
 @click.option(
     "--reference",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -45,7 +42,7 @@ SHOWN_SKIPS = 10
 @common_options
 def command(
     artifact: Path,
-    data: Path,
+    data: str,
     reference: Path | None,
     min_top1: float | None,
     max_drop: float | None,
@@ -69,7 +66,7 @@ def command(
     with progress() as report:
         result = evaluate(
             open_artifact(artifact, **preprocessing),
-            data,
+            pictures(data, "test") or Path(data),
             runtime=runtime,
             device=devices.parse(device),
             threads=threads,

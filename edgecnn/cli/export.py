@@ -9,10 +9,11 @@ import click
 
 from edgecnn.cli._options import (
     contract_options,
-    data_option,
     force_option,
     imgsz_option,
     labels_option,
+    pictures,
+    pictures_option,
     weights_option,
 )
 from edgecnn.cli._output import common_options, console, print_json, stages
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from edgecnn.sources import Source
 
 NEEDS = ("export",)
+WRITTEN_OUT = 200
+"""Pictures of a data set that is no folder; export takes about 100."""
 
 
 @click.command(short_help="Convert, quantize, and prove the file equal.")
 @click.argument("model")
 @click.option("--format", "format_name", required=True, help="onnx, tflite, ncnn or pt2.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, w8a8 or w8a32.")
-@data_option
+@pictures_option("train")
 @weights_option
 @imgsz_option
 @click.option("--num-classes", type=click.IntRange(1), help="Where it differs from the model's.")
@@ -45,7 +48,7 @@ def command(
     model: str,
     format_name: str,
     precision: str,
-    data: Path | None,
+    data: str | None,
     weights: str,
     imgsz: int | None,
     num_classes: int | None,
@@ -78,10 +81,10 @@ def command(
             exporter.name,
             recipe,
             output or _default_output(source.name, format_name, precision, uint8_input),
-            calibration_folder=data,
+            calibration_folder=pictures(data, "train", calibration_images or WRITTEN_OUT),
             calibration_images=calibration_images,
             uint8_input=uint8_input,
-            labels=_labels(labels, source.num_classes),
+            labels=_labels(labels, source),
             force=force,
             force_calibration=force_calibration,
             progress=progress,
@@ -101,12 +104,14 @@ def _default_output(name: str, format_name: str, precision: str, uint8_input: bo
     return Path(f"{safe}-{precision}{pixels}{formats.get(format_name).suffix}")
 
 
-def _labels(file: Path | None, classes: int) -> tuple[str, ...]:
+def _labels(file: Path | None, source: "Source") -> tuple[str, ...]:
     from edgecnn import images
 
     if file is not None:
         return images.display_labels(file)
-    return images.imagenet_labels() if classes == images.IMAGENET_CLASSES else ()
+    if source.labels:
+        return source.labels
+    return images.imagenet_labels() if source.num_classes == images.IMAGENET_CLASSES else ()
 
 
 def _report(artifact: "Artifact", seconds: float, as_json: bool) -> None:

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import flatbuffers
 
-from edgecnn.contract import Contract
+from edgecnn.contract import Contract, InputContract
 
 BUFFER_NAME = "TFLITE_METADATA"
 LABEL_FILE = "labels.txt"
 
 _IDENTIFIER = b"M001"
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
-_COLOR_RGB = 1
+_COLOR_SPACES = {"RGB": (1, "RGB"), "gray": (2, "grayscale")}
+"""Numbers of the schema's ColorSpaceType, and words."""
 _NORMALIZATION_OPTIONS = 1
 _TENSOR_AXIS_LABELS = 2
 _MIN_PARSER_VERSION = "1.0.0"
@@ -67,11 +68,12 @@ def _input_tensor(builder: flatbuffers.Builder, contract: Contract) -> int:
     options = _table(builder, 2, {0: _floats(builder, mean), 1: _floats(builder, std)})
     unit = _union_table(builder, _NORMALIZATION_OPTIONS, options)
     lowest, highest = ((0.0,), (255.0,)) if folded else _limits(image.mean, image.std)
+    _, word = _COLOR_SPACES[image.color]
     return _tensor(
         builder,
         name=image.name,
-        description=f"RGB picture, {image.imgsz} x {image.imgsz} pixels",
-        content=_image_content(builder, image.imgsz),
+        description=f"{word} picture, {image.imgsz} x {image.imgsz} pixels",
+        content=_image_content(builder, image),
         more={
             4: _vector(builder, [unit]),
             5: _table(builder, 2, {0: _floats(builder, highest), 1: _floats(builder, lowest)}),
@@ -103,12 +105,12 @@ def _tensor(
     return _table(builder, 7, {**texts, 3: content, **more})
 
 
-def _image_content(builder: flatbuffers.Builder, imgsz: int) -> int:
+def _image_content(builder: flatbuffers.Builder, image: InputContract) -> int:
     builder.StartObject(2)
-    builder.PrependUint32Slot(0, imgsz, 0)
-    builder.PrependUint32Slot(1, imgsz, 0)
+    builder.PrependUint32Slot(0, image.imgsz, 0)
+    builder.PrependUint32Slot(1, image.imgsz, 0)
     size = builder.EndObject()
-    properties = _table(builder, 2, {1: size}, scalars={0: _COLOR_RGB})
+    properties = _table(builder, 2, {1: size}, scalars={0: _COLOR_SPACES[image.color][0]})
     return _union_table(builder, _IMAGE_PROPERTIES, properties)
 
 

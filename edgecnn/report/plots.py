@@ -52,7 +52,7 @@ def pareto(rows: Sequence[Row], target_ms: float | None, path: Path) -> None:
     if not points:
         raise UsageError("no candidate has a latency, so there is nothing to draw.")
     picture = svg(pareto_chart(points, target_ms))
-    replace_file(path, _png(picture) if path.suffix.lower() == ".png" else picture.encode())
+    replace_file(path, png(picture) if path.suffix.lower() == ".png" else picture.encode())
 
 
 def _point(row: Row) -> Point | None:
@@ -71,8 +71,8 @@ def _point(row: Row) -> Point | None:
     )
 
 
-def svg(drawing: Chart, width: float = WIDTH) -> str:
-    """Return a chart as an SVG file, with its colors and what its marks mean."""
+def svg(drawing: Chart, width: float = WIDTH, key: str = KEY) -> str:
+    """Return a chart as an SVG file, with its colors and what its marks mean (``key``)."""
     inner = drawing.draw(width)
     height = float(re.findall(r' height="([\d.]+)"', inner)[0])
     style = files("edgecnn.report").joinpath("chart.css").read_text("utf-8")
@@ -84,7 +84,7 @@ def svg(drawing: Chart, width: float = WIDTH) -> str:
         chart.PATTERNS,
         tag("rect", width=width, height=height + FOOT, class_="paper"),
         inner,
-        chart.text(KEY, width / 2, height + 14, "tick", "middle"),
+        chart.text(key, width / 2, height + 14, "tick", "middle"),
     ]
     return tag(
         "svg",
@@ -96,7 +96,8 @@ def svg(drawing: Chart, width: float = WIDTH) -> str:
     )
 
 
-def _png(picture: str) -> bytes:
+def png(picture: str) -> bytes:
+    """Return an SVG file as a PNG; see :func:`check` for what has to be there."""
     import resvg_py
 
     return bytes(resvg_py.svg_to_bytes(svg_string=picture, zoom=PIXELS, font_family="DejaVu Sans",
@@ -113,7 +114,7 @@ def _check_fonts() -> None:
         ) from error
     blank = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{}</svg>'
     text = '<text x="2" y="30" font-family="sans-serif" font-size="30">M</text>'
-    if _png(blank.format(text)) == _png(blank.format("")):
+    if png(blank.format(text)) == png(blank.format("")):
         raise UnavailableError(
             "no font was found to write a PNG's words with: install one (Debian: "
             "fonts-dejavu-core), or write an .svg."

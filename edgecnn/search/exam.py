@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn import train_data
 from edgecnn.accuracy import Evaluation
 from edgecnn.errors import DataError
-from edgecnn.files import replace_file
+from edgecnn.picture_sets import written
 from edgecnn.search.accuracy import Proxy
-from edgecnn.train_data import Pictures
-
-COMPLETE = ".complete"
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def exam(proxy: Proxy) -> Exam:
         test = train_data.load(proxy.data, "test")
     except DataError:
         pictures, (_, held_out) = proxy.pictures, _split(proxy)
-        where = folder(proxy.work, pictures, [int(i) for i in held_out], "held-out")
+        where = written(proxy.work, pictures, [int(i) for i in held_out], "held-out")
         told = "pictures held out of training, by which the search chose"
         return Exam(where, f"{pictures.digest}-{proxy.recipe.digest}", told)
     if test.classes != proxy.pictures.classes:
@@ -57,34 +53,13 @@ def exam(proxy: Proxy) -> Exam:
             f"{proxy.data}: the test pictures are of the classes {', '.join(test.classes)}; those "
             f"trained on are {', '.join(proxy.pictures.classes)}."
         )
-    where = folder(proxy.work, test, range(len(test.labels)), "test")
+    where = written(proxy.work, test, range(len(test.labels)), "test")
     return Exam(where, test.digest, "the test pictures of the data")
 
 
 def _split(proxy: Proxy) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     recipe = proxy.recipe
     return train_data.split(proxy.pictures.labels, recipe.held_out, recipe.limit, recipe.seed)
-
-
-def folder(work: Path, pictures: Pictures, chosen: Sequence[int], purpose: str) -> Path:
-    """The chosen pictures as PNG files below their class's folder, written where they are not."""
-    digest = hashlib.sha256(f"{pictures.digest}:{list(chosen)}".encode()).hexdigest()[:12]
-    where = work / "pictures" / f"{purpose}-{digest}"
-    if (where / COMPLETE).exists():
-        return where
-    for index in chosen:
-        name = pictures.classes[int(pictures.labels[index])]
-        replace_file(where / name / f"{index:06}.png", _png(pictures, index))
-    replace_file(where / COMPLETE, b"")
-    return where
-
-
-def _png(pictures: Pictures, index: int) -> bytes:
-    # RGB here, BGR in OpenCV. PNG keeps every pixel.
-    done, data = cv2.imencode(".png", np.ascontiguousarray(pictures.image(index)[:, :, ::-1]))
-    if not done:
-        raise DataError(f"{pictures.where}: picture {index} cannot be written as PNG.")
-    return bytes(data)
 
 
 def remembered(path: Path, find: Callable[[], Evaluation]) -> Evaluation:

@@ -20,6 +20,7 @@ from edgecnn.device import Device
 from edgecnn.errors import EdgecnnError, UnavailableError
 from edgecnn.evaluate import evaluate
 from edgecnn.host import Host
+from edgecnn.picture_sets import written
 from edgecnn.search import exam
 from edgecnn.search.accuracy import Proxy
 from edgecnn.search.goal import UNJUDGEABLE, Found, Latency
@@ -182,7 +183,7 @@ class Finale:
             self.running.format,
             Precision.parse(self.running.precision),
             path,
-            calibration_folder=exam.folder(self.proxy.work, pictures, chosen, "calibration"),
+            calibration_folder=written(self.proxy.work, pictures, chosen, "calibration"),
             calibration_images=CALIBRATION_IMAGES,
             labels=pictures.classes,
             # The training pictures are what they are: there are no better ones.

@@ -84,8 +84,7 @@ def content(
     from edgecnn.latency.graphs import plan
 
     if isinstance(network, ModelSpec):
-        shape = (3, network.resolution, network.resolution)
-        planned = plan.plan(network.name, layers.lower(network), shape)
+        planned = plan.plan(network.name, layers.lower(network), network.input_shape)
     else:
         planned = plan.plan("layers", network, _checked(input_shape))
     noise = plan.Noise(seed)
