@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli._options import (
+    activation_option,
     contract_options,
     data_option,
     force_option,
@@ -31,6 +32,12 @@ NEEDS = ("export",)
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, w8a8 or w8a32.")
 @data_option
 @weights_option
+@activation_option
+@click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="With --activation: weights that were trained with the model's own.",
+)
 @imgsz_option
 @click.option("--num-classes", type=click.IntRange(1), help="Where it differs from the model's.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to make.")
@@ -47,6 +54,8 @@ def command(
     precision: str,
     data: Path | None,
     weights: str,
+    activation: str | None,
+    keep_weights: bool,
     imgsz: int | None,
     num_classes: int | None,
     output: Path | None,
@@ -71,7 +80,14 @@ def command(
     recipe = Recipe.parse(precision)
     with stages() as progress:
         progress(f"loading {model}")
-        source = sources.resolve(model, weights, imgsz, num_classes)
+        source = sources.resolve(
+            model,
+            weights,
+            imgsz,
+            num_classes,
+            activation=activation,
+            keep_weights=keep_weights,
+        )
         source = _with_preprocessing(source, preprocessing)
         artifact = export.export(
             source,
