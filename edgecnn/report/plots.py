@@ -25,7 +25,7 @@ KEY = (
 PIXELS = 2
 """Pixels of a PNG for each of the drawing's."""
 SUFFIXES = (".svg", ".png")
-WIDTH, FOOT = 900.0, 30.0
+WIDTH, WIDE, FOOT = 900.0, 1080.0, 30.0
 
 
 def check(path: Path) -> None:
@@ -51,7 +51,16 @@ def pareto(rows: Sequence[Row], target_ms: float | None, path: Path) -> None:
     points = [point for row in rows if (point := _point(row)) is not None]
     if not points:
         raise UsageError("no candidate has a latency, so there is nothing to draw.")
-    picture = svg(pareto_chart(points, target_ms))
+    write(pareto_chart(points, target_ms), path)
+
+
+def write(drawing: Chart, path: Path, width: float = WIDTH, key: str = KEY) -> None:
+    """Write a chart to ``path``, a .svg or .png; ``key`` is what stands below it.
+
+    Raises as :func:`check`, and DiskError where ``path`` cannot be written.
+    """
+    check(path)
+    picture = svg(drawing, width, key)
     replace_file(path, _png(picture) if path.suffix.lower() == ".png" else picture.encode())
 
 
@@ -71,7 +80,7 @@ def _point(row: Row) -> Point | None:
     )
 
 
-def svg(drawing: Chart, width: float = WIDTH) -> str:
+def svg(drawing: Chart, width: float = WIDTH, key: str = KEY) -> str:
     """Return a chart as an SVG file, with its colors and what its marks mean."""
     inner = drawing.draw(width)
     height = float(re.findall(r' height="([\d.]+)"', inner)[0])
@@ -84,7 +93,7 @@ def svg(drawing: Chart, width: float = WIDTH) -> str:
         chart.PATTERNS,
         tag("rect", width=width, height=height + FOOT, class_="paper"),
         inner,
-        chart.text(KEY, width / 2, height + 14, "tick", "middle"),
+        chart.text(key, width / 2, height + 14, "tick", "middle"),
     ]
     return tag(
         "svg",
