@@ -25,10 +25,15 @@ ACTIVATIONS = (
     "swish",
     "hswish",
     "gelu",
+    # approximations of it by tanh and by x * sigmoid(1.702 x): arXiv 1606.08415, section 2
+    "gelu_tanh",
+    "gelu_sigmoid",
     "sigmoid",
     "hsigmoid",
     "tanh",
 )
+GELU_SCALE = 1.702
+"""By which gelu_sigmoid multiplies what it gives to the sigmoid."""
 FLAGS = ("noskip", "bias", "fixw", "upw", "fixd")
 
 
@@ -169,7 +174,7 @@ class Block:
     @classmethod
     def parse(cls, text: str) -> Block:
         """Read one row. Raises SpecError naming the token that is unknown, missing or doubled."""
-        kind_name, *tokens = text.split("_")
+        kind_name, *tokens = _tokens(text)
         kind = KINDS.get(kind_name)
         if kind is None:
             raise SpecError(
@@ -207,6 +212,17 @@ class Block:
 _ORDER = tuple(TOKENS)
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Block)}
 _INSTANCE_FIELDS = {*TOKENS, "activation"}
+
+
+def _tokens(text: str) -> list[str]:
+    """The parts of a row; an activation's name may hold an underscore of its own."""
+    tokens: list[str] = []
+    for part in text.split("_"):
+        if len(tokens) > 1 and f"{tokens[-1]}_{part}" in ACTIVATIONS:
+            tokens[-1] += f"_{part}"
+        else:
+            tokens.append(part)
+    return tokens
 
 
 def _parse_token(token: str, kind: str, text: str) -> tuple[str, float | str]:

@@ -20,16 +20,19 @@ class Description:
     note: str = ""
 
 
-def describe(model: str, imgsz: int | None = None) -> Description:
+def describe(model: str, imgsz: int | None = None, activation: str | None = None) -> Description:
     """Describe a model; see `sources.resolve` for the ways to name one.
 
     A zoo model needs no torch. Another model is exported to ONNX with random weights, in a
-    temporary folder, and its graph is read.
+    temporary folder, and its graph is read. `activation` replaces that of a zoo model's rows.
 
     Raises:
         SpecError, SourceError: the model is unknown or broken.
+        UsageError: an activation is given for a model that is not of the zoo.
         UnavailableError: the packages of edgecnn[export] are needed and absent.
     """
+    if activation is not None:
+        sources.require_rows(model)
     if model.endswith(".onnx"):
         found = onnx_graph.workload(Path(model))
         return Description(found, found.params)
@@ -39,7 +42,8 @@ def describe(model: str, imgsz: int | None = None) -> Description:
     if sources.is_foreign(model):
         return _through_onnx(model, imgsz)
     spec = families.get(model)
-    found = workload.from_spec(spec if imgsz is None else spec.scaled(resolution=imgsz))
+    spec = spec if imgsz is None else spec.scaled(resolution=imgsz)
+    found = workload.from_spec(spec if activation is None else spec.with_activation(activation))
     return Description(found, found.params)
 
 

@@ -27,7 +27,8 @@ from edgecnn.machine import cpuinfo
 from edgecnn.workload import Operator, Workload
 
 ACTIVATIONS = frozenset({
-    "clip", "gelu", "hsigmoid", "hswish", "relu", "relu6", "sigmoid", "swish", "tanh",
+    "clip", "gelu", "gelu_sigmoid", "gelu_tanh", "hsigmoid", "hswish", "relu", "relu6", "sigmoid",
+    "swish", "tanh",
 })  # fmt: skip
 CONVOLUTIONS = ("conv", "depthwise_conv")
 START = "start"
@@ -181,6 +182,16 @@ class Draft:
         """Add an old operator as it is executed, under the runtime's name; return its index."""
         return self.append(self.old[index], inputs, node=node)
 
+    def steps(self, index: int, nodes: Sequence[str], inputs: Sequence[int]) -> int:
+        """Add an old operator that is executed in steps, each of which reads the one before.
+
+        The last reads the first input as well, as that of x * sigmoid(x) does.
+        """
+        at = self.step(index, nodes[0], inputs)
+        for node in nodes[1:-1]:
+            at = self.step(index, node, [at])
+        return self.step(index, nodes[-1], [inputs[0], at]) if len(nodes) > 1 else at
+
     def move(self, index: int, op: str, node: str, at: int) -> int:
         """Add an operator that moves or converts an old result lying `at`; return its index."""
         near = self.old[max(index, 0)]
@@ -229,8 +240,8 @@ def _merged(operators: Sequence[Operator]) -> tuple[Operator, ...]:
         before = operator.inputs[0]
         if index in draft.place:
             continue
-        if operator.op in _GATED:
-            _merge_gate(draft, index)
+        if operator.op in _MERGES:
+            _MERGES[operator.op](draft, index)
         elif operator.op == "batch_norm" and _takes_normalization(draft, before):
             at = draft.place[index] = draft.place[before]
             bias = operator.in_shape[0]
@@ -261,6 +272,29 @@ def _merge_gate(draft: Draft, index: int) -> None:
         return
     at = draft.copy(index, op=_GATED[operator.op], node="")
     draft.place[products[0]] = at
+
+
+def _merge_gelu(draft: Draft, index: int) -> None:
+    """1.702 x, and x * sigmoid of it where that follows; else a product like others."""
+    gates = _only_readers(draft, index, "sigmoid", {index})
+    both = {*gates, draft.old[index].inputs[0]}
+    products = _only_readers(draft, gates[0], "mul", both) if gates else []
+    if not products:
+        draft.copy(index, op="mul")
+        return
+    at = draft.copy(index, op="gelu_sigmoid", node="")
+    draft.place[gates[0]] = draft.place[products[0]] = at
+
+
+_MERGES = dict.fromkeys(_GATED, _merge_gate) | {"gelu_scale": _merge_gelu}
+
+
+def _only_readers(draft: Draft, index: int, op: str, inputs: set[int]) -> list[int]:
+    """The operator, if it is of this kind and reads these, that alone reads an old result."""
+    if not draft.has_one_reader(index):
+        return []
+    later = range(index + 1, len(draft.old))
+    return [i for i in later if draft.old[i].op == op and set(draft.old[i].inputs) == inputs]
 
 
 def _takes_normalization(draft: Draft, before: int) -> bool:

@@ -19,11 +19,12 @@ MAP, VECTOR = "map", "vector"
 class Rules:
     """How a runtime executes canonical operators.
 
-    `nodes`: its names for an operator; where there are several, each reads the operator's first
-    input and the step before. `takes`: the activations that an operator computes on its own result,
-    by the operator's kind. `adds`: whether a convolution adds a shortcut to its result. `entry` and
-    `exit`: kind and name of what is executed on the model's input and output. `on_vector`: the name
-    of a convolution that reads a vector, where that is another operator.
+    `nodes`: its names for an operator; where there are several, each reads the step before, the
+    last of them the operator's first input as well. `takes`: the activations that an operator
+    computes on its own result, by the operator's kind. `adds`: whether a convolution adds a
+    shortcut to its result. `entry` and `exit`: kind and name of what is executed on the model's
+    input and output. `on_vector`: the name of a convolution that reads a vector, where that is
+    another operator.
     """
 
     nodes: Mapping[str, tuple[str, ...]]
@@ -59,10 +60,7 @@ def apply(rules: Rules, operators: Sequence[Operator], entry: Entry, rest: Rest)
 
 def _execute(draft: Draft, index: int, nodes: Sequence[str]) -> None:
     inputs = [draft.place[i] for i in draft.old[index].inputs]
-    at = draft.step(index, nodes[0], inputs)
-    for node in nodes[1:]:
-        at = draft.step(index, node, [inputs[0], at])
-    draft.place[index] = at
+    draft.place[index] = draft.steps(index, nodes, inputs)
 
 
 def _maker(draft: Draft, index: int) -> Operator | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgecnn.assembly import Assembly, Dims, Geometry
 from edgecnn.errors import SourceError
-from edgecnn.workload import Workload
+from edgecnn.workload import Workload, is_gelu_scale
 
 # ONNX operator -> ours. Those that are not in `workload.MACS` cost no multiply-adds.
 OPS = {
@@ -219,6 +219,10 @@ class _Reader:
         stored = max((self.constants[name] for name in node.input if name), default=1)
         for name in node.output:
             self.constants.setdefault(name, prod(self.shapes.get(name, ())) or stored)
+        values = [self.scalars.get(name) for name in node.input]
+        if node.op_type == "DequantizeLinear" and None not in values:
+            value, scale, *zero = (v for v in values if v is not None)
+            self.scalars[node.output[0]] = (value - sum(zero)) * scale
 
     def shape(self, name: str) -> Dims:
         """Without the batch."""
@@ -242,6 +246,20 @@ class _Reader:
             return "linear"
         if op == "clip" and self._limits(node) == (0.0, 6.0):
             return "relu6"
+        return self._gelu(node, op)
+
+    def _gelu(self, node: Any, op: str) -> str:
+        """The name of gelu's approximations, and of the first step of that by a sigmoid."""
+        attributes = {a.name: a for a in node.attribute}
+        if op == "gelu" and "approximate" in attributes and attributes["approximate"].s == b"tanh":
+            return "gelu_tanh"
+        # onnxruntime's contrib operator has this alpha where none is stated.
+        if node.op_type == "QuickGelu" and (
+            "alpha" not in attributes or is_gelu_scale(attributes["alpha"].f)
+        ):
+            return "gelu_sigmoid"
+        if op == "mul" and any(is_gelu_scale(self.scalars.get(name)) for name in node.input):
+            return "gelu_scale"
         return op
 
     def _limits(self, node: Any) -> tuple[float | None, ...]:

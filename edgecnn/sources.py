@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from edgecnn import families, hub, weights
-from edgecnn.errors import SourceError, UnavailableError, WeightsError
+from edgecnn.errors import SourceError, UnavailableError, UsageError, WeightsError
 from edgecnn.spec import ModelSpec
 from edgecnn.weights import Provenance
 
@@ -68,6 +68,8 @@ class Request:
     imgsz: int | None = None
     num_classes: int | None = None
     seed: int = RANDOM_SEED
+    activation: str | None = None
+    keep_weights: bool = False
 
 
 def resolve(
@@ -76,14 +78,23 @@ def resolve(
     imgsz: int | None = None,
     num_classes: int | None = None,
     seed: int = RANDOM_SEED,
+    activation: str | None = None,
+    keep_weights: bool = False,
 ) -> Source:
     """Turn a model text into a `Source`.
 
     `weights` is "auto", "random" or the path of a checkpoint; `imgsz` in pixels overrides the
     resolution; another `num_classes` than the model's own needs random weights or a checkpoint.
-    Raises SpecError (unknown zoo model), SourceError (broken or missing source), WeightsError.
+    `activation` replaces that of a zoo model's rows (`ModelSpec.with_activation`); with
+    `keep_weights` the weights that were trained with the model's own are looked for all the same.
+    Raises SpecError (unknown zoo model), SourceError (broken or missing source), WeightsError,
+    UsageError (an activation of a model that is not of the zoo).
     """
-    request = Request(weights, imgsz, num_classes, seed)
+    request = Request(weights, imgsz, num_classes, seed, activation, keep_weights)
+    if activation is not None:
+        require_rows(text)
+    elif keep_weights:
+        raise UsageError("weights are kept where an activation is replaced; pass --activation.")
     reader = next((read for matches, read in _FORMS if matches(text)), _from_zoo)
     return reader(text, request)
 
@@ -91,6 +102,15 @@ def resolve(
 def is_foreign(text: str) -> bool:
     """Whether a text names something else than a model of the zoo."""
     return any(matches(text) for matches, _ in _FORMS)
+
+
+def require_rows(text: str) -> None:
+    """Refuse a model whose activation cannot be replaced. Raises UsageError."""
+    if is_foreign(text) or text.endswith(".tflite"):
+        raise UsageError(
+            f"the activation of {text} cannot be replaced: that is for models of the zoo, whose "
+            "rows state theirs."
+        )
 
 
 def _from_zoo(text: str, request: Request) -> Source:
@@ -107,6 +127,9 @@ def _from_zoo(text: str, request: Request) -> Source:
         spec = spec.scaled(resolution=request.imgsz)
     if request.num_classes is not None:
         spec = spec.with_classes(request.num_classes)
+    if request.activation is not None:
+        spec = spec.with_activation(request.activation, keep_weights=request.keep_weights)
+        _require_weights(spec, text, request)
     found = weights.find(spec) if request.weights == "auto" else None
     if found is not None:
         spec = spec.with_conventions(found.checkpoint.conventions)
@@ -144,6 +167,7 @@ def _of_spec(
     )
 
 
+<<<<<<< HEAD
 def from_training(path: Path) -> Source | None:
     """The network of a checkpoint of `edgecnn train`, with its classes; None where it is none.
 
@@ -173,6 +197,14 @@ def _from_training(
     weights.load_into(module, state)
     provenance = Provenance("file", path.name, weights.sha256_of(path))
     return _of_spec(text, spec, module, provenance, origin.classes)
+=======
+def _require_weights(spec: ModelSpec, text: str, request: Request) -> None:
+    if request.weights == "auto" and not spec.checkpoints and families.get(text).checkpoints:
+        raise WeightsError(
+            f"the weights of {text} were trained with another activation than {request.activation}."
+            " Pass --keep-weights to take them all the same, or --weights FILE or random."
+        )
+>>>>>>> see
 
 
 def random_provenance(seed: int) -> Provenance:

@@ -10,9 +10,9 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from edgecnn.block import KINDS, Block, parse_rows
+from edgecnn.block import ACTIVATIONS, KINDS, Block, parse_rows
 from edgecnn.contract import COLORS, INTERPOLATIONS
 from edgecnn.errors import SpecError
 
@@ -21,6 +21,7 @@ __all__ = [
     "Checkpoint",
     "Conventions",
     "ModelSpec",
+    "ParsedName",
     "Published",
     "parse_name",
     "parse_rows",
@@ -170,6 +171,25 @@ class ModelSpec:
         blocks = (*self.blocks[:-1], head)
         return replace(self, blocks=blocks, published=None, checkpoints=())
 
+    def with_activation(self, function: str, *, keep_weights: bool = False) -> ModelSpec:
+        """The network with another activation in every row that has one.
+
+        `function` is one of `block.ACTIVATIONS`, but not "none". The name says so:
+        `mobilenet_v2@gelu`. Gates keep their sigmoids. Weights fit as before but were trained for
+        what was there: checkpoints come along only with `keep_weights`, accuracies never.
+        Raises SpecError where the function is none, or the name says that it was replaced before.
+        """
+        allowed = [name for name in ACTIVATIONS if name != "none"]
+        if function not in allowed:
+            raise SpecError(f"no activation {function!r}; allowed: {', '.join(allowed)}")
+        blocks = tuple(_activated(block, function) for block in self.blocks)
+        if blocks == self.blocks:
+            return self
+        name = scaled_name(self.name, 1.0, 1.0, None, function)
+        kept = self.checkpoints if keep_weights else ()
+        checkpoints = tuple(replace(c, top1=None, top1_source=None) for c in kept)
+        return replace(self, name=name, blocks=blocks, published=None, checkpoints=checkpoints)
+
     def with_conventions(self, conventions: Conventions) -> ModelSpec:
         """The same rows under other padding, epsilon and preprocessing."""
         return replace(self, conventions=conventions)
@@ -255,47 +275,71 @@ def round_channels(channels: float, divisor: int = 8, floor: float = 0.9) -> int
     return rounded + divisor if rounded < floor * channels else rounded
 
 
-def scaled_name(name: str, width: float, depth: float, resolution: int | None) -> str:
-    """The canonical name of a scaled model, `base@w0.75,d1.2,r192`; parts left alone are left out.
+class ParsedName(NamedTuple):
+    """What the name of a model says was done to its base; None where something was left alone."""
 
-    Raises SpecError where `name` says already that the same dimension was scaled: rounding twice
-    gives another network than rounding once.
+    base: str
+    width: float = 1.0
+    depth: float = 1.0
+    resolution: int | None = None
+    activation: str | None = None
+
+
+def scaled_name(
+    name: str, width: float, depth: float, resolution: int | None, activation: str | None = None
+) -> str:
+    """The canonical name of a changed model, `base@w0.75,d1.2,r192,gelu`; what was left alone is
+    left out.
+
+    Raises SpecError where `name` says already that the same dimension was scaled, or the activation
+    replaced: rounding twice gives another network than rounding once.
     """
-    base, done_width, done_depth, done_resolution = parse_name(name)
-    if (width, depth) != (1, 1) and (done_width, done_depth) != (1, 1):
-        raise SpecError(f"{name} is scaled already; scale {base} itself")
-    width, depth = width * done_width, depth * done_depth
-    pixels = resolution or done_resolution
+    done = parse_name(name)
+    if (width, depth) != (1, 1) and (done.width, done.depth) != (1, 1):
+        raise SpecError(f"{name} is scaled already; scale {done.base} itself")
+    if activation and done.activation:
+        raise SpecError(f"{name} has another activation already; replace that of {done.base}")
+    width, depth = width * done.width, depth * done.depth
+    pixels, function = resolution or done.resolution, activation or done.activation
     words = [f"w{width:g}"] * (width != 1) + [f"d{depth:g}"] * (depth != 1)
-    words += [f"r{pixels}"] if pixels else []
-    return f"{base}@{','.join(words)}" if words else base
+    words += ([f"r{pixels}"] if pixels else []) + ([function] if function else [])
+    return f"{done.base}@{','.join(words)}" if words else done.base
 
 
-def parse_name(name: str) -> tuple[str, float, float, int | None]:
-    """Split `base@w0.75,d1.2,r192` into base, width, depth, resolution (None: the base's own).
+def parse_name(name: str) -> ParsedName:
+    """Split `base@w0.75,d1.2,r192,gelu` into base, width, depth, resolution and activation.
 
     Raises SpecError naming the part that is not understood.
     """
     base, at, suffix = name.partition("@")
-    width, depth, resolution = _parse_scaling(suffix, name) if at else (1.0, 1.0, None)
-    return base, width, depth, resolution
+    return _parse_changes(base, suffix, name) if at else ParsedName(base)
 
 
 _SCALING = {"w": r"w(\d*\.?\d+)", "d": r"d(\d*\.?\d+)", "r": r"r(\d{1,5})"}
 
 
-def _parse_scaling(suffix: str, name: str) -> tuple[float, float, int | None]:
+def _parse_changes(base: str, suffix: str, name: str) -> ParsedName:
     values: dict[str, float] = {}
+    functions: list[str] = []
     for part in suffix.split(","):
         match = re.fullmatch(_SCALING.get(part[:1], r"\b\B"), part)
-        if match is None or part[0] in values:
+        if part in ACTIVATIONS and part != "none" and not functions:
+            functions.append(part)
+        elif match is None or part[0] in values:
             raise SpecError(
-                f"{part!r} in {name!r} is not understood; scaling is written "
-                "@w<width>,d<depth>,r<pixels>, each at most once, e.g. mobilenet_v2@w0.75,r192"
+                f"{part!r} in {name!r} is not understood; changes are written "
+                "@w<width>,d<depth>,r<pixels>,<activation>, each at most once, e.g. "
+                "mobilenet_v2@w0.75,r192"
             )
-        values[part[0]] = float(match[1])
+        else:
+            values[part[0]] = float(match[1])
     resolution = int(values["r"]) if "r" in values else None
-    return values.get("w", 1.0), values.get("d", 1.0), resolution
+    function = functions[0] if functions else None
+    return ParsedName(base, values.get("w", 1.0), values.get("d", 1.0), resolution, function)
+
+
+def _activated(block: Block, function: str) -> Block:
+    return block if block.activation == "none" else replace(block, activation=function)
 
 
 def _scaled_block(spec: ModelSpec, block: Block, width: float, depth: float) -> Block:

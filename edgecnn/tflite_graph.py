@@ -19,7 +19,7 @@ from pathlib import Path
 from edgecnn.assembly import Assembly, Dims, Geometry
 from edgecnn.errors import SourceError
 from edgecnn.formats.tflite import _Table as Table
-from edgecnn.workload import Workload
+from edgecnn.workload import Workload, is_gelu_scale
 
 # TFLite operator -> its name and ours
 OPS = {
@@ -42,6 +42,7 @@ _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OPERATORS = 0, 1, 3
 _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION = 0, 1, 2, 3, 4
 _QUANTIZATION_SCALE, _QUANTIZATION_ZERO_POINT = 2, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS, _OPERATOR_OPTIONS = 0, 1, 2, 4
+_GELU_APPROXIMATE = 0
 _FLOAT32, _FLOAT16, _INT8 = 0, 1, 9
 _INTEGERS = frozenset({3, 7, _INT8})
 
@@ -169,6 +170,7 @@ class _Reader:
         in_shape, out_shape = self.shape(sources[0]), self.shape(results[0])
         weights = [i for i in operands if i in self.constants]
         op, in_shape, out_shape = _pooled(op or node, in_shape, out_shape)
+        op = self._gelu(op, table, weights)
         if op == "linear":
             in_shape, out_shape = (prod(in_shape),), (prod(out_shape),)
         options, slots = table.table(_OPERATOR_OPTIONS), _OPTIONS.get(node, _Slots())
@@ -186,6 +188,15 @@ class _Reader:
         self._activation(results, options, slots)
         if op == "mul" and len(sources) == 1:
             self._hard_sigmoid(operands, results)
+
+    def _gelu(self, op: str, table: Table, constants: list[int]) -> str:
+        """The name of gelu's approximation, or of the first step of that by a sigmoid."""
+        options = table.table(_OPERATOR_OPTIONS)
+        if op == "gelu" and options is not None and options.scalar(_GELU_APPROXIMATE, "<b"):
+            return "gelu_tanh"
+        if op == "mul" and any(is_gelu_scale(self.tensors[i].scalar) for i in constants):
+            return "gelu_scale"
+        return op
 
     def shape(self, index: int) -> Dims:
         """Without the batch, channels first."""

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import prod
+from math import isclose, prod
 
 from edgecnn import layers
+from edgecnn.block import GELU_SCALE
 from edgecnn.spec import Block, Conventions, ModelSpec
 
 Dims = tuple[int, ...]
@@ -26,9 +27,14 @@ Step = tuple[int, Dims]
 
 FLOAT_BYTES = 4
 IN_PLACE = frozenset({
-    "batch_norm", "clip", "flatten", "gelu", "hsigmoid", "hswish", "mul", "relu", "relu6",
-    "sigmoid", "swish", "tanh",
+    "batch_norm", "clip", "flatten", "gelu", "gelu_scale", "gelu_sigmoid", "gelu_tanh", "hsigmoid",
+    "hswish", "mul", "relu", "relu6", "sigmoid", "swish", "tanh",
 })  # fmt: skip
+
+
+def is_gelu_scale(value: float | None) -> bool:
+    """Whether a constant is what gelu_sigmoid multiplies by, as far as 8 bits can tell."""
+    return value is not None and isclose(value, GELU_SCALE, rel_tol=1 / 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,9 @@ class Walk:
         return self.append(name, "batch_norm", (source,), shape, shape, params=params)
 
     def activation(self, layer: layers.Activation, name: str, source: int, shape: Dims) -> Step:
+        if layer.function == "none":
+            # Of a gate's inner layer, where the row has no activation.
+            return source, shape
         return self.append(name, layer.function, (source,), shape, shape)
 
     def pool(self, layer: layers.GlobalPool, name: str, source: int, shape: Dims) -> Step:

@@ -35,9 +35,10 @@ NODES = {
     "conv": "Conv", "depthwise_conv": "Conv", "linear": "Gemm", "matmul": "MatMul", "add": "Add",
     "sub": "Sub", "mul": "Mul", "div": "Div", "relu": "Relu", "relu6": "Clip", "clip": "Clip",
     "sigmoid": "Sigmoid", "hsigmoid": "HardSigmoid", "swish": "QuickGelu", "gelu": "Gelu",
-    "tanh": "Tanh", "softmax": "Softmax", "global_pool": "ReduceMean", "reduce_mean": "ReduceMean",
-    "avg_pool": "AveragePool", "max_pool": "MaxPool", "concat": "Concat", "pad": "Pad",
-    "transpose": "Transpose", "batch_norm": "BatchNormalization",
+    "gelu_tanh": "Gelu", "gelu_sigmoid": "QuickGelu", "tanh": "Tanh", "softmax": "Softmax",
+    "global_pool": "ReduceMean", "reduce_mean": "ReduceMean", "avg_pool": "AveragePool",
+    "max_pool": "MaxPool", "concat": "Concat", "pad": "Pad", "transpose": "Transpose",
+    "batch_norm": "BatchNormalization",
 }  # fmt: skip
 _BLOCKED_NODES = ("AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool")
 _FUSED_PLAIN = frozenset({"clip", "hsigmoid", "relu", "relu6", "sigmoid", "tanh"})
@@ -47,6 +48,7 @@ _QUANTIZED = {
     "add": ("QLinearAdd",), "mul": ("QLinearMul",), "global_pool": ("QLinearGlobalAveragePool",),
     "avg_pool": ("QLinearAveragePool",), "max_pool": ("MaxPool",), "concat": ("QLinearConcat",),
     "sigmoid": ("QLinearSigmoid",), "swish": ("QLinearSigmoid", "QLinearMul"),
+    "gelu_sigmoid": ("QLinearMul", "QLinearSigmoid", "QLinearMul"),
     "pad": ("Pad",), "transpose": ("Transpose",),
 }  # fmt: skip
 _SATURATING = ("relu", "relu6", "clip")
@@ -277,7 +279,7 @@ class _Quantized:
             # The range of the quantized result is that of the activation.
             draft.place[index] = inputs[0]
         elif operator.op in _QUANTIZED:
-            draft.place[index] = self.steps(index, _QUANTIZED[operator.op], inputs)
+            draft.place[index] = draft.steps(index, _QUANTIZED[operator.op], inputs)
         else:
             draft.place[index] = self.in_float(index, operator, inputs)
 
@@ -297,13 +299,6 @@ class _Quantized:
             self.plain.add(source)
             self.closing.discard(source)
 
-    def steps(self, index: int, nodes: Sequence[str], inputs: list[int]) -> int:
-        """One operator, or several that each read the first input and the step before."""
-        at = self.draft.step(index, nodes[0], inputs)
-        for node in nodes[1:]:
-            at = self.draft.step(index, node, [inputs[0], at])
-        return at
-
     def in_float(self, index: int, operator: Operator, inputs: list[int]) -> int:
         floats = [
             self.draft.move(source, "dequantize", "DequantizeLinear", at)
@@ -312,5 +307,5 @@ class _Quantized:
         # HardSwish is a function in ONNX, whose body is executed.
         hard = ("HardSigmoid", "Mul")
         node = NODES.get(operator.op) or operator.node or operator.op
-        at = self.steps(index, hard if operator.op == "hswish" else (node,), floats)
+        at = self.draft.steps(index, hard if operator.op == "hswish" else (node,), floats)
         return self.draft.move(index, "quantize", "QuantizeLinear", at)

@@ -37,9 +37,13 @@ _NODES = {
     "add": ("ADD",), "mul": ("MUL",), "global_pool": ("MEAN",), "max_pool": ("MAX_POOL_2D",),
     "avg_pool": ("AVERAGE_POOL_2D",), "relu": ("RELU",), "relu6": ("RELU6",), "clip": ("CLAMP",),
     "sigmoid": ("LOGISTIC",), "swish": ("LOGISTIC", "MUL"), "hswish": ("HARD_SWISH",),
-    "hsigmoid": ("MUL",), "gelu": ("GELU",), "tanh": ("TANH",), "softmax": ("SOFTMAX",),
+    "hsigmoid": ("MUL",), "gelu": ("GELU",), "gelu_tanh": ("GELU",),
+    "gelu_sigmoid": ("MUL", "LOGISTIC", "MUL"), "tanh": ("TANH",), "softmax": ("SOFTMAX",),
     "concat": ("CONCATENATION",), "pad": ("PAD",), "transpose": ("TRANSPOSE",),
 }  # fmt: skip
+_LOOKED_UP = (
+    "gelu", "gelu_sigmoid", "gelu_tanh", "hsigmoid", "hswish", "sigmoid", "swish", "tanh",
+)  # fmt: skip
 _CLAMPS = frozenset({"clip", "relu", "relu6"})
 _CLAMPING = ("conv", "depthwise_conv", "linear", "add", "mul", "max_pool", "avg_pool")
 _FLOAT = Rules(_NODES, dict.fromkeys(_CLAMPING, _CLAMPS))
@@ -47,7 +51,7 @@ _FLOAT = Rules(_NODES, dict.fromkeys(_CLAMPING, _CLAMPS))
 hard-sigmoid, relu6(x + 3) / 6, the sum is in a bias and the clamp in the convolution. Nothing lists
 what XNNPACK executes: this follows its source, src/subgraph.c (xnn_subgraph_fusion)."""
 _INTEGER = Rules(
-    _NODES | dict.fromkeys(("gelu", "hsigmoid", "hswish", "sigmoid", "swish", "tanh"), ("LUT",)),
+    _NODES | dict.fromkeys(_LOOKED_UP, ("LUT",)),
     _FLOAT.takes,
     entry=(("quantize", "QUANTIZE"),),
     exit=(("dequantize", "DEQUANTIZE"),),

@@ -24,7 +24,10 @@ units: tuple[str, ...] = ("local",)
 timed = True
 FUSED_BY = "openvino 2026.4"
 
-_TAKEN = frozenset({"clip", "gelu", "hswish", "relu", "relu6", "sigmoid", "swish", "tanh"})
+_TAKEN = frozenset({
+    "clip", "gelu", "gelu_sigmoid", "gelu_tanh", "hswish", "relu", "relu6", "sigmoid", "swish",
+    "tanh",
+})  # fmt: skip
 _RULES = Rules(
     nodes={
         "conv": ("Convolution",), "depthwise_conv": ("GroupConvolution",), "add": ("Subgraph",),

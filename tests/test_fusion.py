@@ -32,6 +32,8 @@ ODD = (
     "stem_k1_s1_c5_swish mbconv_r2_k3_s1_e4_c5_swish pool linear_c10",
     "stem_k1_s1_c16_none conv_r1_k1_s1_c10_none fused_r2_k3_s1_e1_c10_relu pool linear_c10",
     "stem_k1_s1_c12_gelu mbconv_r2_k3_s1_e4_c12_se0.5_gelu pool linear_c10",
+    "stem_k1_s1_c16_gelu_tanh mbconv_r2_k3_s1_e4_c16_se0.5_gelu_tanh pool linear_c10",
+    "stem_k1_s1_c12_gelu_sigmoid mbconv_r2_k3_s1_e4_c12_se0.5_gelu_sigmoid pool linear_c10",
     # an activation in front of a shortcut's addition; none at all
     "stem_k1_s1_c16_none fused_r2_k3_s1_e1_c16_relu fused_r2_k3_s1_e1_c16_swish pool linear_c10",
     "stem_k1_s1_c16_none fused_r2_k3_s1_e1_c16_none pool linear_c10",
@@ -104,7 +106,10 @@ def test_ort_executes_what_is_modelled_of_any_rows(tmp_path: Path) -> None:
 def _any_rows(drawn: random.Random) -> str:
     rows = [f"stem_k3_s{drawn.choice((1, 2))}_c{drawn.randint(1, 24)}_relu"]
     for _ in range(drawn.randint(1, 4)):
-        act = drawn.choice(("relu", "relu6", "swish", "hswish", "gelu", "sigmoid", "tanh", "none"))
+        act = drawn.choice(
+            ("relu", "relu6", "swish", "hswish", "gelu", "gelu_tanh", "gelu_sigmoid", "sigmoid",
+             "tanh", "none")
+        )  # fmt: skip
         kernel, stride = drawn.choice((1, 3, 5)), drawn.choice((1, 1, 2))
         repeats, channels = drawn.randint(1, 2), drawn.randint(1, 40)
         expand, gate = drawn.choice((1, 2, 3, 6)), drawn.choice(("", "_se0.25", "_hse0.5"))

@@ -58,6 +58,7 @@ FUNCTIONS = _spec(
     "functions",
     "stem_k3_s2_c16_none conv_r1_k3_s1_c16_gelu conv_r1_k1_s1_c16_sigmoid dws_r1_k3_s1_c16_tanh"
     " conv_r1_k3_s2_c24_hsigmoid conv_r1_k3_s1_c24_relu conv_r1_k1_s1_c24_relu6"
+    " mbconv_r1_k3_s1_e2_c24_se0.25_gelu_tanh mbconv_r1_k3_s1_e2_c24_se0.25_gelu_sigmoid"
     " mbconv_r2_k3_s1_e2_c24_se0.25_gelu fused_r2_k3_s1_e1_c24_tanh fused_r2_k3_s1_e1_c24_hswish"
     " conv_r1_k1_s1_c16_swish head_c24_relu pool linear_c10",
     "same",

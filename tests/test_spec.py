@@ -220,7 +220,7 @@ def test_scaling_by_one_changes_nothing() -> None:
 )
 def test_names_decode(width: float, depth: float, resolution: int | None) -> None:
     name = scaled_name("base", width, depth, resolution)
-    assert parse_name(name) == ("base", width, depth, resolution)
+    assert parse_name(name) == ("base", width, depth, resolution, None)
 
 
 @pytest.mark.parametrize("suffix", ["", "x2", "w", "w0.5,w0.5", "w0.5;r3", "r2.5", "w-1", "w0,5"])

@@ -24,7 +24,9 @@ SMALL = ModelSpec(
     parse_rows(
         "stem_k3_s2_c16_hswish mbconv_r2_k3_s1_e1_c16_hse0.25_relu"
         " mbconv_r1_k5_s2_e4_c24_se0.5_swish"
-        " dws_r1_k3_s1_c24_relu6 fused_r2_k3_s1_e1_c24_relu uib_r1_a3_k5_s2_e2_c32_relu"
+        " dws_r1_k3_s1_c24_relu6 conv_r1_k1_s1_c24_gelu fused_r2_k3_s1_e1_c24_relu"
+        " uib_r1_a3_k5_s2_e2_c32_relu"
+        " dws_r1_k3_s1_c32_gelu_tanh mbconv_r1_k3_s1_e2_c32_se0.25_gelu_sigmoid"
         " fused_r1_k3_s2_e4_c32_swish pool head_c40_bias_hswish linear_c10"
     ),
     # TFLite has padding operators under this rule, and none under TensorFlow's own.
@@ -201,6 +203,21 @@ def test_a_gate_that_others_read_stays_apart() -> None:
     ]
     assert [o.op for o in fusion.canonical_operators(operators)] == ["sigmoid", "mul", "add"]
     assert [o.op for o in fusion.canonical_operators(operators[:2])] == ["swish"]
+
+
+def test_a_scaled_gate_that_others_read_stays_apart() -> None:
+    """x * sigmoid(1.702 x) is one operator only where nothing else reads a part of it."""
+    shape = (8, 4, 4)
+    operators = [
+        Operator("scale", "gelu_scale", (-1,), shape, shape),
+        Operator("gate", "sigmoid", (0,), shape, shape),
+        Operator("product", "mul", (-1, 1), shape, shape),
+    ]
+    assert [o.op for o in fusion.canonical_operators(operators)] == ["gelu_sigmoid"]
+    for read in (0, 1):
+        also = [*operators, Operator("sum", "add", (read, 2), shape, shape)]
+        found = [o.op for o in fusion.canonical_operators(also)]
+        assert found == ["mul", "sigmoid", "mul", "add"]
 
 
 def test_normalization_without_a_convolution_before_it_stays() -> None:

@@ -26,6 +26,11 @@ weights_option = click.option(
     help="A checkpoint; `auto` looks for an installed or cached one.",
 )
 imgsz_option = click.option("--imgsz", type=click.IntRange(8, 4096), help="Input size in pixels.")
+activation_option = click.option(
+    "--activation",
+    metavar="NAME",
+    help="Replaces that of a zoo model's rows: relu, hswish, gelu, gelu_tanh, gelu_sigmoid, ...",
+)
 _DEVICE_HELP = "Where it runs: local, a board, a GPU; see `edgecnn device list`."
 device_option = click.option("--device", default="local", show_default=True, help=_DEVICE_HELP)
 devices_option = click.option(

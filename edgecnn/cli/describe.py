@@ -1,23 +1,41 @@
 """``edgecnn describe``: a network layer by layer."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli._options import imgsz_option
+from edgecnn.cli._options import activation_option, imgsz_option
 from edgecnn.cli._output import common_options, console, print_json, print_table
 
 if TYPE_CHECKING:
     from edgecnn.describe import Description
     from edgecnn.workload import Operator, Workload
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command(short_help="A network layer by layer.")
 @click.argument("model")
 @imgsz_option
+@activation_option
 @click.option("--per-layer", is_flag=True, help="A row for every operator.")
+@click.option("--plot", type=_FILE, help="Draw all of it along the network, .png or .svg.")
+@click.option("--table", type=_FILE, help="Draw the latency that a table predicts, too.")
+@click.option("--profile", type=_FILE, help="Or the one of `edgecnn profile --per-layer --output`.")
+@click.option("--force", is_flag=True, help="Write over the plot; predict beyond the table.")
 @common_options
-def command(model: str, imgsz: int | None, per_layer: bool, as_json: bool) -> None:
+def command(
+    model: str,
+    imgsz: int | None,
+    activation: str | None,
+    per_layer: bool,
+    plot: Path | None,
+    table: Path | None,
+    profile: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Show output shapes, parameters, multiply-adds, receptive field and activation memory.
 
     MODEL is a zoo name (mobilenet_v2, mobilenet_v2@w0.75,r192), timm:NAME, torchvision:NAME,
@@ -25,13 +43,48 @@ def command(model: str, imgsz: int | None, per_layer: bool, as_json: bool) -> No
     """
     from edgecnn.describe import describe
 
-    description = describe(model, imgsz)
+    _check_plot(plot, table, profile, force)
+    description = describe(model, imgsz, activation)
+    if plot is not None:
+        _draw(description.workload, plot, table, profile, force)
     if as_json:
         print_json(_document(description))
         return
     if per_layer:
         _print_layers(description.workload)
     _print_totals(description)
+
+
+def _check_plot(plot: Path | None, table: Path | None, profile: Path | None, force: bool) -> None:
+    from edgecnn.errors import UsageError
+
+    if table is not None and profile is not None:
+        raise UsageError("a plot shows one latency: pass --table or --profile, not both.")
+    if plot is None:
+        if table is not None or profile is not None:
+            raise UsageError("--table and --profile are for the plot: pass --plot FILE, too.")
+        return
+    from edgecnn.files import refuse_existing
+    from edgecnn.report import plots
+
+    plots.check(plot)
+    refuse_existing(plot, force)
+
+
+def _draw(
+    workload: "Workload", plot: Path, table: Path | None, profile: Path | None, force: bool
+) -> None:
+    from edgecnn import anatomy, latency
+    from edgecnn.profile import Profile
+    from edgecnn.report import along, plots
+
+    if table is not None:
+        found = anatomy.predicted(workload, latency.load(table), force=force)
+    elif profile is not None:
+        found = anatomy.measured(workload, Profile.load(profile))
+    else:
+        found = anatomy.plain(workload)
+    plots.write(along.along(found), plot, along.width_for(found), along.KEY)
 
 
 def _document(description: "Description") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli._options import (
+    activation_option,
     contract_options,
     force_option,
     imgsz_option,
@@ -34,6 +35,12 @@ WRITTEN_OUT = 200
 @click.option("--precision", default="fp32", show_default=True, help="fp32, fp16, w8a8 or w8a32.")
 @pictures_option("train")
 @weights_option
+@activation_option
+@click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="With --activation: weights that were trained with the model's own.",
+)
 @imgsz_option
 @click.option("--num-classes", type=click.IntRange(1), help="Where it differs from the model's.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file to make.")
@@ -50,6 +57,8 @@ def command(
     precision: str,
     data: str | None,
     weights: str,
+    activation: str | None,
+    keep_weights: bool,
     imgsz: int | None,
     num_classes: int | None,
     output: Path | None,
@@ -74,7 +83,14 @@ def command(
     recipe = Recipe.parse(precision)
     with stages() as progress:
         progress(f"loading {model}")
-        source = sources.resolve(model, weights, imgsz, num_classes)
+        source = sources.resolve(
+            model,
+            weights,
+            imgsz,
+            num_classes,
+            activation=activation,
+            keep_weights=keep_weights,
+        )
         source = _with_preprocessing(source, preprocessing)
         artifact = export.export(
             source,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli._options import imgsz_option
+from edgecnn.cli._options import activation_option, imgsz_option
 from edgecnn.cli._output import common_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ FILES = (".onnx", ".tflite")
     help="From `edgecnn calibrate`. Repeat it to compare devices.",
 )
 @imgsz_option
+@activation_option
 @click.option("--per-layer", is_flag=True, help="A row for every operator.")
 @click.option("--target-ms", type=float, help="A limit; exits with 4 where it is missed.")
 @click.option("--force", is_flag=True, help="Predict also what the tables do not know.")
@@ -34,6 +35,7 @@ def command(
     model: str,
     tables: tuple[Path, ...],
     imgsz: int | None,
+    activation: str | None,
     per_layer: bool,
     target_ms: float | None,
     force: bool,
@@ -47,7 +49,7 @@ def command(
     from edgecnn import latency
     from edgecnn.describe import describe
 
-    workload = describe(model, imgsz).workload
+    workload = describe(model, imgsz, activation).workload
     predictors = [latency.load(table) for table in tables]
     if model.endswith(FILES):
         for predictor in predictors:

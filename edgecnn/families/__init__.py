@@ -36,7 +36,7 @@ def all() -> Mapping[str, ModelSpec]:
 
 
 def get(name: str) -> ModelSpec:
-    """A model by name, scaled where the name says so: `mobilenet_v2@w0.75,d1.2,r192`.
+    """A model by name, changed where the name says so: `mobilenet_v2@w0.75,d1.2,r192,gelu`.
 
     Published figures are attached where they exist for exactly this variant. Raises SpecError on an
     unknown name, with the nearest known ones, or on a scaling that is not understood.
@@ -44,13 +44,14 @@ def get(name: str) -> ModelSpec:
     zoo = all()
     if name in zoo:
         return zoo[name]
-    base, width, depth, resolution = parse_name(name)
-    if base not in zoo:
-        raise SpecError(_unknown(base, zoo))
-    spec = zoo[base].scaled(width, depth)
+    wanted = parse_name(name)
+    if wanted.base not in zoo:
+        raise SpecError(_unknown(wanted.base, zoo))
+    spec = zoo[wanted.base].scaled(wanted.width, wanted.depth)
     listed = zoo.get(spec.name, spec)
-    scaled = listed.scaled(resolution=resolution)
-    return replace(scaled, published=scaled.published or _published(scaled))
+    scaled = listed.scaled(resolution=wanted.resolution)
+    scaled = replace(scaled, published=scaled.published or _published(scaled))
+    return scaled.with_activation(wanted.activation) if wanted.activation else scaled
 
 
 def _published(spec: ModelSpec) -> Published | None:

@@ -16,6 +16,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn import layers
+from edgecnn.block import GELU_SCALE
 from edgecnn.contract import INPUT_NAME, OUTPUT_NAME
 from edgecnn.latency.graphs.plan import (
     BIAS_DEVIATION,
@@ -37,18 +38,21 @@ _WEIGHT_LIMIT = 63
 
 _NODES = {
     "add": "Add", "mul": "Mul", "relu": "Relu", "relu6": "Clip", "sigmoid": "Sigmoid",
-    "tanh": "Tanh", "gelu": "Gelu", "hswish": "HardSwish", "hsigmoid": "HardSigmoid",
-    "flatten": "Reshape",
+    "tanh": "Tanh", "gelu": "Gelu", "gelu_tanh": "Gelu", "gelu_scale": "Mul",
+    "hswish": "HardSwish", "hsigmoid": "HardSigmoid", "flatten": "Reshape",
 }  # fmt: skip
 _CONSTANTS = {
     "axes": np.array([2, 3], np.int64),
     "flat": np.array([1, -1], np.int64),
     "zero": np.array(0, np.float32),
     "six": np.array(6, np.float32),
+    "scale": np.array(GELU_SCALE, np.float32),
 }
-_MORE_INPUTS = {"relu6": ("zero", "six"), "flatten": ("flat",)}
-_ATTRIBUTES: dict[str, dict[str, Any]] = {"hsigmoid": {"alpha": 1 / 6}, "flatten": {"allowzero": 1}}
-_QUANTIZED = ("conv", "linear", "add", "mul", "sigmoid", "pool")
+_MORE_INPUTS = {"relu6": ("zero", "six"), "flatten": ("flat",), "gelu_scale": ("scale",)}
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "hsigmoid": {"alpha": 1 / 6}, "flatten": {"allowzero": 1}, "gelu_tanh": {"approximate": "tanh"},
+}  # fmt: skip
+_QUANTIZED = ("conv", "linear", "add", "mul", "gelu_scale", "sigmoid", "pool")
 """Steps whose inputs and results onnxruntime's quantizer quantizes; the others follow."""
 
 
@@ -160,8 +164,18 @@ class _Quantized(_Writer):
     def plain(self, step: Step, inputs: Sequence[str], name: str) -> None:
         if step.op == "pool":
             self.node("GlobalAveragePool", {}, inputs, name)
+        elif step.op == "gelu_scale":
+            self.node("Mul", {}, [*inputs, self.factor(f"{name}_factor")], name)
         else:
             super().plain(step, inputs, name)
+
+    def factor(self, name: str) -> str:
+        """What gelu_sigmoid multiplies by, as the largest number of its own grid."""
+        grid = np.array(_STEPS, np.uint8), np.float32(GELU_SCALE / _STEPS), np.array(0, np.uint8)
+        parts = zip(("quantized", "scale", "zero"), grid, strict=True)
+        inputs = [self.constant(f"{name}_{part}", np.asarray(array)) for part, array in parts]
+        self.node("DequantizeLinear", {}, inputs, name)
+        return name
 
     def pair(self, index: int, name: str) -> None:
         scale, zero = self.grids[index]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn import layers
+from edgecnn.block import GELU_SCALE
 from edgecnn.errors import UsageError
 
 T = TypeVar("T", np.float32, np.int8)
@@ -36,6 +37,7 @@ _DAMPING = 0.85
 more than small ones, and a hundred layers of that grow out of any range. Biases keep numbers up."""
 _SAME_OVER_A_MAP = 0.25
 """The part of a result's variance that is alike over a whole map, so that its mean keeps it."""
+_GATED = ("swish", "gelu_sigmoid")
 _CLAMPED = ("conv", "linear", "add", "mul")
 
 FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
@@ -46,8 +48,10 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
     "hsigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
     "hswish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "tanh": np.tanh,
-    # Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2: an approximation.
-    "gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+    # Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2: an approximation, and also of others.
+    "gelu": lambda x: x / (1 + np.exp(-GELU_SCALE * x)),
+    "gelu_tanh": lambda x: x / (1 + np.exp(-GELU_SCALE * x)),
+    "gelu_sigmoid": lambda x: x / (1 + np.exp(-GELU_SCALE * x)),
 }
 CLAMPS = ("relu", "relu6")
 
@@ -76,6 +80,8 @@ class Spread:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One operator: `conv`, `linear`, `add`, `mul`, `pool`, `flatten`, or a function's name.
+
+    `gelu_scale` multiplies by the constant of gelu_sigmoid.
 
     `shape` is that of its result, (C, H, W) or (C,). `clamp` is what it does to its own result:
     `none`, `relu` or `relu6`. `deviation` is the standard deviation of its weights.
@@ -205,14 +211,23 @@ class _Planner:
         if function == "none":
             return source
         shape = self.shape(source)
-        if function == "swish":
-            gate = self.append(Step("sigmoid", (source,), shape, self.applied("sigmoid", source)))
-            return self.append(Step("mul", (source, gate), shape, self.applied("swish", source)))
+        if function in _GATED:
+            scaled = self.scaled(source) if function == "gelu_sigmoid" else source
+            gate = self.append(Step("sigmoid", (scaled,), shape, self.applied("sigmoid", scaled)))
+            return self.append(Step("mul", (source, gate), shape, self.applied(function, source)))
         spread = self.applied(function, source)
         if function in CLAMPS and self.takes_clamp(source):
             self.steps[source] = replace(self.steps[source], spread=spread, clamp=function)
             return source
         return self.append(Step(function, (source,), shape, spread))
+
+    def scaled(self, source: int) -> int:
+        """What is given to the sigmoid of gelu_sigmoid."""
+        x = self.spread(source)
+        spread = Spread(
+            GELU_SCALE * x.mean, GELU_SCALE**2 * x.square, GELU_SCALE * x.low, GELU_SCALE * x.high
+        )
+        return self.append(Step("gelu_scale", (source,), self.shape(source), spread))
 
     def takes_clamp(self, source: int) -> bool:
         """Whether a result can be clamped where it is made, since nothing else reads it."""

@@ -18,6 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecnn import layers
+from edgecnn.block import GELU_SCALE
 from edgecnn.contract import INPUT_NAME, OUTPUT_NAME
 from edgecnn.errors import UsageError
 from edgecnn.formats import _tflite_tree
@@ -38,7 +39,7 @@ _TYPES = {
 }
 _PLAIN = {
     "relu": "RELU", "relu6": "RELU6", "sigmoid": "LOGISTIC", "tanh": "TANH", "gelu": "GELU",
-    "hswish": "HARD_SWISH", "add": "ADD", "mul": "MUL",
+    "gelu_tanh": "GELU", "hswish": "HARD_SWISH", "add": "ADD", "mul": "MUL",
 }  # fmt: skip
 _SIX = Spread(3.0, 10.0, 0.0, 6.0)
 """Of relu6(x + 3)."""
@@ -112,6 +113,9 @@ class _Writer:
                 return self.flatten(step)
             case "hsigmoid":
                 return self.hard_sigmoid(index, step)
+            case "gelu_scale":
+                inputs = [self.made[step.inputs[0]], self.factor("gelu_scale", GELU_SCALE)]
+                return self.operator("MUL", inputs, self.result(index), schema.MulOptionsT())
         inputs = [self.made[source] for source in step.inputs]
         return self.operator(_PLAIN[step.op], inputs, self.result(index), _options(step))
 
@@ -178,13 +182,15 @@ class _Writer:
             )
         if self._readers(index) == ["conv"]:
             return self.made[source]
-        if self.is_int8:
-            grid = _Grid(np.array([1 / 6 / _STEPS], np.float32), _LOWEST)
-            sixth = self.constant("sixth", np.array(_LOWEST + _STEPS, np.int8), grid)
-        else:
-            sixth = self.constant("sixth", np.array(1 / 6, np.float32))
-        inputs = [self.made[source], sixth]
+        inputs = [self.made[source], self.factor("sixth", 1 / 6)]
         return self.operator("MUL", inputs, self.result(index), schema.MulOptionsT())
+
+    def factor(self, key: str, value: float) -> int:
+        """A constant above 0 that maps are multiplied by."""
+        if not self.is_int8:
+            return self.constant(key, np.array(value, np.float32))
+        grid = _Grid(np.array([value / _STEPS], np.float32), _LOWEST)
+        return self.constant(key, np.array(_LOWEST + _STEPS, np.int8), grid)
 
     def padded(self, source: int, padding: tuple[int, int]) -> int:
         both = [[0, 0], list(padding), list(padding), [0, 0]]
@@ -303,8 +309,10 @@ def _padding(layer: layers.Conv, size: int) -> int | None:
 
 def _options(step: Step) -> Any:
     """The options of an operator on whole maps; most have none."""
-    if step.op == "gelu":
-        return schema.GeluOptionsT()
+    if step.op in ("gelu", "gelu_tanh"):
+        options = schema.GeluOptionsT()
+        options.approximate = step.op == "gelu_tanh"
+        return options
     if step.op not in ("add", "mul"):
         return None
     options = schema.AddOptionsT() if step.op == "add" else schema.MulOptionsT()
