@@ -123,13 +123,7 @@ def _from_zoo(text: str, request: Request) -> Source:
         if state.origin is not None:
             state.origin.require_network_of(spec, path)
             return _from_training(text, path, state, state.origin, request)
-    if request.imgsz is not None:
-        spec = spec.scaled(resolution=request.imgsz)
-    if request.num_classes is not None:
-        spec = spec.with_classes(request.num_classes)
-    if request.activation is not None:
-        spec = spec.with_activation(request.activation, keep_weights=request.keep_weights)
-        _require_weights(spec, text, request)
+    spec = _as_asked(spec, text, request)
     found = weights.find(spec) if request.weights == "auto" else None
     if found is not None:
         spec = spec.with_conventions(found.checkpoint.conventions)
@@ -141,6 +135,17 @@ def _from_zoo(text: str, request: Request) -> Source:
     else:
         provenance = weights.load_file(module, Path(request.weights), spec)
     return _of_spec(text, spec, module, provenance)
+
+
+def _as_asked(spec: ModelSpec, text: str, request: Request) -> ModelSpec:
+    if request.imgsz is not None:
+        spec = spec.scaled(resolution=request.imgsz)
+    if request.num_classes is not None:
+        spec = spec.with_classes(request.num_classes)
+    if request.activation is not None:
+        spec = spec.with_activation(request.activation, keep_weights=request.keep_weights)
+        _require_weights(spec, text, request)
+    return spec
 
 
 def _of_spec(
@@ -167,7 +172,6 @@ def _of_spec(
     )
 
 
-<<<<<<< HEAD
 def from_training(path: Path) -> Source | None:
     """The network of a checkpoint of `edgecnn train`, with its classes; None where it is none.
 
@@ -182,7 +186,8 @@ def from_training(path: Path) -> Source | None:
 def _from_training(
     text: str, path: Path, state: weights.State, origin: weights.Origin, request: Request
 ) -> Source:
-    """The checkpoint's own rows, conventions and classes; only another resolution may be asked."""
+    """The checkpoint's own rows, conventions and classes; only another resolution or activation
+    may be asked."""
     from edgecnn import network
 
     spec = origin.spec
@@ -193,18 +198,20 @@ def _from_training(
         )
     if request.imgsz is not None:
         spec = spec.scaled(resolution=request.imgsz)
+    if request.activation is not None:
+        spec = spec.with_activation(request.activation)
     module = network.build(spec)
     weights.load_into(module, state)
     provenance = Provenance("file", path.name, weights.sha256_of(path))
     return _of_spec(text, spec, module, provenance, origin.classes)
-=======
+
+
 def _require_weights(spec: ModelSpec, text: str, request: Request) -> None:
     if request.weights == "auto" and not spec.checkpoints and families.get(text).checkpoints:
         raise WeightsError(
             f"the weights of {text} were trained with another activation than {request.activation}."
             " Pass --keep-weights to take them all the same, or --weights FILE or random."
         )
->>>>>>> see
 
 
 def random_provenance(seed: int) -> Provenance:

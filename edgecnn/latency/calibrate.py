@@ -7,7 +7,6 @@ of real networks, of families that took no part.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

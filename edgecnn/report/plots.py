@@ -51,10 +51,6 @@ def pareto(rows: Sequence[Row], target_ms: float | None, path: Path) -> None:
     points = [point for row in rows if (point := _point(row)) is not None]
     if not points:
         raise UsageError("no candidate has a latency, so there is nothing to draw.")
-<<<<<<< HEAD
-    picture = svg(pareto_chart(points, target_ms))
-    replace_file(path, png(picture) if path.suffix.lower() == ".png" else picture.encode())
-=======
     write(pareto_chart(points, target_ms), path)
 
 
@@ -65,8 +61,7 @@ def write(drawing: Chart, path: Path, width: float = WIDTH, key: str = KEY) -> N
     """
     check(path)
     picture = svg(drawing, width, key)
-    replace_file(path, _png(picture) if path.suffix.lower() == ".png" else picture.encode())
->>>>>>> see
+    replace_file(path, png(picture) if path.suffix.lower() == ".png" else picture.encode())
 
 
 def _point(row: Row) -> Point | None:
@@ -86,11 +81,7 @@ def _point(row: Row) -> Point | None:
 
 
 def svg(drawing: Chart, width: float = WIDTH, key: str = KEY) -> str:
-<<<<<<< HEAD
     """Return a chart as an SVG file, with its colors and what its marks mean (``key``)."""
-=======
-    """Return a chart as an SVG file, with its colors and what its marks mean."""
->>>>>>> see
     inner = drawing.draw(width)
     height = float(re.findall(r' height="([\d.]+)"', inner)[0])
     style = files("edgecnn.report").joinpath("chart.css").read_text("utf-8")
