@@ -53,7 +53,7 @@ class Assembly:
     ) -> None:
         """Add an operator that reads the tensors `sources`, constants left out."""
         inputs = tuple(self.makers.get(source, -1) for source in sources)
-        size, jump = self._field_of(inputs)
+        size, jump = self._field_of(inputs, op)
         operator = Operator(
             name=name,
             op=geometry.refined(op, in_shape[0] if in_shape else 1),
@@ -79,11 +79,14 @@ class Assembly:
             name, self.input_shape, tuple(self.operators), tuple(self.unknown), precision
         )
 
-    def _field_of(self, inputs: Sequence[int]) -> tuple[int, int]:
-        """Receptive field and jump at the largest input: a gate's 1x1 map does not count."""
+    def _field_of(self, inputs: Sequence[int], op: str) -> tuple[int, int]:
+        """Receptive field and jump at the largest input: a gate's 1x1 map does not count.
+
+        All maps that are joined along the channels count.
+        """
         known = [self.operators[i] for i in inputs if i >= 0]
         if not known:
             return 1, 1
-        widest = max(prod(o.out_shape) for o in known)
-        fields = [(o.receptive_field, o.jump) for o in known if prod(o.out_shape) == widest]
+        widest = 0 if op == "concat" else max(prod(o.out_shape) for o in known)
+        fields = [(o.receptive_field, o.jump) for o in known if prod(o.out_shape) >= widest]
         return max(fields)

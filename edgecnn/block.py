@@ -6,7 +6,7 @@ means two inverted bottlenecks, 3x3 depthwise, the first with stride 2, expansio
 channels, squeeze-and-excitation of ratio 0.25, swish. `str(Block.parse(text)) == text` for every
 canonical text.
 
-Adding a kind of block: one row in `KINDS` here, one lowering function in `layers.py`.
+Adding a kind of block: one row in `KINDS` here, one lowering function in `edgecnn/lowering`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from edgecnn import branches
 from edgecnn.errors import SpecError
 
 ACTIVATIONS = (
@@ -29,7 +30,7 @@ ACTIVATIONS = (
     "hsigmoid",
     "tanh",
 )
-FLAGS = ("noskip", "bias", "fixw", "upw", "fixd")
+FLAGS = ("noskip", "bias", "both", "fixw", "upw", "fixd", "ceil", "first")
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,13 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     # stem and head: convolution, batch normalization, activation. Depth scaling leaves them alone.
-    "stem": Kind(("kernel", "stride", "channels", "activation"), stage=False),
+    "stem": Kind(("kernel", "stride", "channels", "activation"), ("padding",), stage=False),
     "head": Kind(("channels", "activation"), stage=False, flags=("bias", "fixw", "upw")),
-    "conv": Kind(("repeats", "kernel", "stride", "channels", "activation")),
+    "conv": Kind(
+        ("repeats", "kernel", "stride", "channels", "activation"),
+        ("groups", "dilation", "padding"),
+        flags=("bias", "both", "fixw", "upw", "fixd"),
+    ),
     # depthwise separable convolution of MobileNetV1: activation after both parts, no shortcut
     "dws": Kind(("repeats", "kernel", "stride", "channels", "activation")),
     # inverted bottleneck of MobileNetV2; with expansion 1 it has no expanding convolution
@@ -68,9 +73,36 @@ KINDS: Mapping[str, Kind] = {
         ("se", "hse"),
         flags=("noskip", "fixw", "upw", "fixd"),
     ),
+    # two 3x3 convolutions (ResNet-18 and 34), or 1x1, 3x3, 1x1 with `e` times the row's channels in
+    # between (ResNet-50 and more, ResNeXt with groups); an addition, then the last activation
+    "basic": Kind(("repeats", "kernel", "stride", "channels", "activation"), ("se",)),
+    "bottle": Kind(
+        ("repeats", "kernel", "stride", "expand", "channels", "activation"),
+        ("groups", "se"),
+        flags=("fixw", "upw", "fixd", "first"),
+    ),
+    # parallel branches side by side (GoogLeNet, Inception): see `branches.py`
+    "mixed": Kind(("stride", "branches", "activation"), stage=False, flags=("fixw",)),
+    # ConvNeXt: depthwise, layer normalization, an inverted bottleneck, layer scale; where the row
+    # has a stride or other channels, a normalization and a patchifying convolution come first
+    "cnext": Kind(
+        ("repeats", "kernel", "stride", "expand", "channels", "activation"),
+        flags=("fixw", "upw", "fixd"),
+    ),
+    # layer normalization over the channels of each pixel
+    "norm": Kind((), stage=False, flags=()),
+    "maxpool": Kind(("kernel", "stride"), ("padding",), stage=False, flags=("ceil",)),
+    "avgpool": Kind(("kernel", "stride"), ("padding",), stage=False, flags=("ceil",)),
+    # LeNet's: the mean of a window, times a trained coefficient plus a trained bias, one per map
+    "subsample": Kind(("kernel", "stride", "activation"), stage=False, flags=()),
     "pool": Kind((), stage=False, flags=()),
+    "dense": Kind(("channels", "activation"), stage=False, flags=("fixw",)),
+    # Network in Network's classifier: a map for each class (1x1 convolution), and its mean
+    "classmap": Kind(("channels", "activation"), stage=False, flags=()),
     "linear": Kind(("channels",), stage=False, flags=()),
 }
+CLASSIFIERS = ("linear", "classmap")
+"""Kinds of rows that a network can end with; their channels are the classes."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +122,9 @@ TOKENS: Mapping[str, Token] = {
     "stride": Token("s", int, 1, 8),
     "expand": Token("e", float, 0.1, 64),
     "channels": Token("c", int, 1, 1 << 20),
+    "groups": Token("g", int, 1, 1 << 20),
+    "dilation": Token("d", int, 1, 64),
+    "padding": Token("p", int, 0, 31),
     "se": Token("se", float, 1e-3, 1),
     "hse": Token("hse", float, 1e-3, 1),
 }
@@ -102,10 +137,15 @@ class Block:
     """One row of an architecture table.
 
     `se` is squeeze-and-excitation as in MnasNet and EfficientNet: the ratio is of the row's *input*
-    channels, the inner activation is the row's, the gate is a sigmoid. `hse` is MobileNetV3's: the
+    channels (of its output channels in basic and bottle rows, as in SE-ResNet), the inner
+    activation is the row's, the gate is a sigmoid. `hse` is MobileNetV3's: the
     ratio is of the *expanded* channels, rounded to 8, inner activation ReLU, gate hard-sigmoid.
-    Flags: `noskip` no shortcut; `bias` a bias in place of batch normalization; `fixw` width scaling
-    leaves the row alone; `upw` width scaling only widens it; `fixd` depth scaling leaves it alone.
+    `padding` in pixels on each side; without it the convention decides. `branches` are those of a
+    mixed row, each as text.
+    Flags: `noskip` no shortcut; `bias` a bias in place of batch normalization; `both` a bias and
+    batch normalization; `fixw` width scaling leaves the row alone; `upw` width scaling only widens
+    it; `fixd` depth scaling leaves it alone; `ceil` a last window may reach over the edge; `first`
+    the stride is in the first convolution, as in ResNet's paper, in place of the 3x3.
 
     Raises SpecError where a field does not belong to the kind or is out of range.
     """
@@ -121,6 +161,10 @@ class Block:
     hse: float = 0.0
     activation: str = "none"
     flags: tuple[str, ...] = ()
+    groups: int = 1
+    dilation: int = 1
+    padding: int = -1
+    branches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kind = KINDS.get(self.kind)
@@ -129,7 +173,7 @@ class Block:
         for name in kind.required:
             self._check_field(name)
         for name in kind.optional:
-            if getattr(self, name):
+            if getattr(self, name) != _DEFAULTS[name]:
                 self._check_field(name)
         for item in _INSTANCE_FIELDS - {*kind.required, *kind.optional}:
             if getattr(self, item) != _DEFAULTS[item]:
@@ -138,6 +182,9 @@ class Block:
 
     def _check_field(self, name: str) -> None:
         value = getattr(self, name)
+        if name == "branches":
+            branches.check(value)
+            return
         if name == "activation":
             if value not in ACTIVATIONS:
                 raise SpecError(
@@ -181,6 +228,9 @@ class Block:
             if token in kind.flags and token not in flags:
                 flags.append(token)
                 continue
+            if "branches" in kind.required and branches.looks_like(token):
+                values["branches"] = (*values.get("branches", ()), token)
+                continue
             name, value = _parse_token(token, kind_name, text)
             if name in values or name not in (*kind.required, *kind.optional):
                 raise SpecError(_unexpected(token, kind_name, text))
@@ -193,10 +243,10 @@ class Block:
     def __str__(self) -> str:
         kind = KINDS[self.kind]
         names = [n for n in _ORDER if n in kind.required]
-        names += [n for n in _ORDER if n in kind.optional and getattr(self, n)]
+        names += [n for n in _ORDER if n in kind.optional and getattr(self, n) != _DEFAULTS[n]]
         parts = [f"{TOKENS[n].prefix}{getattr(self, n)!r}".removesuffix(".0") for n in names]
         activation = [self.activation] if "activation" in kind.required else []
-        return "_".join([self.kind, *parts, *activation, *self.flags])
+        return "_".join([self.kind, *parts, *self.branches, *activation, *self.flags])
 
     @property
     def skip(self) -> bool:
@@ -206,7 +256,7 @@ class Block:
 
 _ORDER = tuple(TOKENS)
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Block)}
-_INSTANCE_FIELDS = {*TOKENS, "activation"}
+_INSTANCE_FIELDS = {*TOKENS, "activation", "branches"}
 
 
 def _parse_token(token: str, kind: str, text: str) -> tuple[str, float | str]:
@@ -223,7 +273,8 @@ def _parse_token(token: str, kind: str, text: str) -> tuple[str, float | str]:
 
 
 def _written(name: str) -> str:
-    return "an activation" if name == "activation" else f"{TOKENS[name].prefix}<number> ({name})"
+    words = {"activation": "an activation", "branches": f"branches ({branches.EXAMPLE})"}
+    return words.get(name) or f"{TOKENS[name].prefix}<number> ({name})"
 
 
 def _unexpected(token: str, kind_name: str, text: str) -> str:

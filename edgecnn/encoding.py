@@ -26,7 +26,7 @@ from edgecnn.workload import Operator, Workload, row_operators
 _ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "w8a8": 1, "w8a32": 4}
 _WEIGHTS = (*CONVOLUTIONS, "linear")
 _BIAS_BYTES = 4
-_WITHOUT_CONVOLUTION = ("pool", "linear")
+_WITHOUT_CONVOLUTION = ("pool", "maxpool", "avgpool", "norm", "dense", "linear")
 """Kinds of rows."""
 
 

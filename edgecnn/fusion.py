@@ -1,9 +1,10 @@
 """From what a model computes to what a runtime executes.
 
 `canonical` gives one form to a network, wherever it was read: from a spec, an ONNX or a TFLite
-file. In it batch normalization is part of the convolution before it, x * sigmoid(x) is one
-operator, padding belongs to its convolution, and what only changes the view or the type of numbers
-is gone. Operators keep their own activations apart: who fuses what is a matter of the runtime.
+file. In it batch normalization and layer scale are part of the convolution before them,
+x * sigmoid(x) and layer normalization are one operator each, padding belongs to its convolution or
+pooling, and what only changes the view, the order or the type of numbers is gone. Operators keep
+their own activations apart: who fuses what is a matter of the runtime.
 
 `fused` applies the model of a runtime, which stands in that runtime's own file as a function
 `fuse`: the operators that it executes, in its order, under its names (`Operator.node`). The models
@@ -24,7 +25,7 @@ from typing import Any, Protocol, cast
 from edgecnn import discovery
 from edgecnn.errors import UsageError
 from edgecnn.machine import cpuinfo
-from edgecnn.workload import Operator, Workload
+from edgecnn.workload import FOLDED, Operator, Workload, folded_params
 
 ACTIVATIONS = frozenset({
     "clip", "gelu", "hsigmoid", "hswish", "relu", "relu6", "sigmoid", "swish", "tanh",
@@ -35,6 +36,7 @@ START = "start"
 
 _RUNTIMES = "edgecnn.runtimes"
 _VIEWS = ("flatten", "quantize", "dequantize", "cast")
+_PADDED = (*CONVOLUTIONS, "avg_pool", "max_pool")
 _GATED = {"sigmoid": "swish", "hsigmoid": "hswish"}
 
 
@@ -231,14 +233,13 @@ def _merged(operators: Sequence[Operator]) -> tuple[Operator, ...]:
             continue
         if operator.op in _GATED:
             _merge_gate(draft, index)
-        elif operator.op == "batch_norm" and _takes_normalization(draft, before):
+        elif operator.op in FOLDED and _takes_normalization(draft, before):
             at = draft.place[index] = draft.place[before]
-            bias = operator.in_shape[0]
-            draft.absorb(at, params=draft.new[at].params + bias)
+            draft.absorb(at, params=folded_params(draft.new[at], operator))
         elif operator.op == "pad" and _pads_convolution(draft, index):
             draft.place[index] = draft.place[before]
             pads.add(index)
-        elif operator.op in CONVOLUTIONS and before in pads:
+        elif operator.op in _PADDED and before in pads:
             draft.copy(index, in_shape=operators[before].in_shape)
         elif operator.op in ("add", "mul") and len(operator.inputs) == 2:
             _copy_largest_first(draft, index)
@@ -271,7 +272,7 @@ def _takes_normalization(draft: Draft, before: int) -> bool:
 
 def _pads_convolution(draft: Draft, index: int) -> bool:
     readers = [o for o in draft.old if index in o.inputs]
-    return len(readers) == 1 and readers[0].op in CONVOLUTIONS
+    return len(readers) == 1 and readers[0].op in _PADDED
 
 
 def _copy_largest_first(draft: Draft, index: int) -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,6 +48,60 @@ class PaddedConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W')."""
         return super().forward(functional.pad(input, self.pad))
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Normalization over the channels of each pixel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W), the same shape out."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """A trained factor for each channel, small at the start of a training."""
+
+    def __init__(self, channels: int, initial: float = 1e-6) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels, 1, 1), initial))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W), the same shape out."""
+        return input * self.gamma
+
+
+class Projected(nn.Module):
+    """body(x) + shortcut(x)."""
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Both parts change the shape alike."""
+        result: Tensor = self.body(input) + self.shortcut(input)
+        return result
+
+
+class ScaledResidual(nn.Sequential):
+    """x + scale(body(x)); the scale is the first part and runs last."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape in and out."""
+        scale, *body = self
+        result = input
+        for part in body:
+            result = part(result)
+        scaled: Tensor = scale(result)
+        return input + scaled
+
+
+class Branches(nn.ModuleDict):
+    """All parts on the same map, their results one behind the other along the channels."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, the sum of the parts' channels, H', W')."""
+        return torch.cat([part(input) for part in self.values()], 1)
 
 
 class Residual(nn.Sequential):
@@ -121,15 +176,40 @@ def _conv(layer: layers.Conv) -> nn.Conv2d:
     )
 
 
+def _strip_conv(layer: layers.StripConv) -> nn.Conv2d:
+    kernel = (layer.height, layer.width)
+    padding = (layer.height // 2, layer.width // 2)
+    channels = (layer.in_channels, layer.out_channels)
+    return nn.Conv2d(*channels, kernel, padding=padding, bias=False)
+
+
+def _pool(layer: layers.Pool) -> nn.Module:
+    window = (layer.kernel, layer.stride, layer.padding)
+    if layer.kind == "max":
+        return nn.MaxPool2d(*window, ceil_mode=layer.ceil)
+    return nn.AvgPool2d(*window, ceil_mode=layer.ceil)
+
+
+def _body(group: layers.Group) -> nn.Sequential:
+    return nn.Sequential(_named(group.body))
+
+
 _MODULES: dict[type, Callable[[Any], nn.Module]] = {
     layers.Conv: _conv,
+    layers.StripConv: _strip_conv,
+    layers.LayerNorm: lambda layer: LayerNorm2d(layer.channels, eps=layer.eps),
+    layers.LayerScale: lambda layer: LayerScale(layer.channels),
+    layers.Pool: _pool,
     layers.BatchNorm: lambda layer: nn.BatchNorm2d(layer.channels, eps=layer.eps),
     layers.Activation: lambda layer: ACTIVATIONS[layer.function](),
     layers.GlobalPool: lambda layer: nn.AdaptiveAvgPool2d(1),
     layers.Flatten: lambda layer: nn.Flatten(1),
     layers.Dropout: lambda layer: nn.Dropout(layer.rate),
     layers.Linear: lambda layer: nn.Linear(layer.in_features, layer.out_features),
-    layers.Group: lambda layer: nn.Sequential(_named(layer.body)),
+    layers.Group: _body,
+    layers.Projected: lambda layer: Projected(_body(layer.body), _body(layer.shortcut)),
+    layers.ScaledResidual: lambda layer: ScaledResidual(_named((layer.scale, *layer.body))),
+    layers.Branches: lambda layer: Branches(_named(layer.branches)),
     layers.Residual: lambda layer: Residual(_named(layer.body)),
     layers.Scale: lambda layer: Scale(_named(layer.body)),
 }

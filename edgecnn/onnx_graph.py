@@ -28,6 +28,7 @@ OPS = {
     "MatMulInteger": "matmul",
     "QLinearMatMul": "matmul",
     "BatchNormalization": "batch_norm",
+    "LayerNormalization": "layer_norm",
     "Relu": "relu",
     "Clip": "clip",
     "Sigmoid": "sigmoid",

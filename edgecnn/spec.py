@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgecnn.block import KINDS, Block, parse_rows
+from edgecnn import branches
+from edgecnn.block import CLASSIFIERS, KINDS, Block, parse_rows
 from edgecnn.contract import COLORS, INTERPOLATIONS
 from edgecnn.errors import SpecError
 
@@ -30,6 +31,7 @@ __all__ = [
 
 PADDINGS = ("same", "symmetric")
 MAX_RESOLUTION = 4096
+IMAGENET = "ImageNet-1k val 50k"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Published:
     source: str
     top1: float | None = None
     top1_source: str | None = None
-    val_set: str = "ImageNet-1k val 50k"
+    val_set: str = IMAGENET
     note: str | None = None
 
 
@@ -88,7 +90,8 @@ class Checkpoint:
     """Weights that fit a model: where they are, the conventions they ask for, their accuracy.
 
     `source` is `package:DISTRIBUTION`, `timm:NAME` or `torchvision:NAME`. `resolution` is the one
-    at which `top1` (percent, ImageNet-1k val, 50,000 images) was measured.
+    at which `top1` (percent, ImageNet-1k val, 50,000 images) was measured. `left_out` names parts
+    that only train: classifiers on the way.
     """
 
     source: str
@@ -96,6 +99,7 @@ class Checkpoint:
     resolution: int
     top1: float | None = None
     top1_source: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,10 @@ class ModelSpec:
             raise SpecError(f"model name {self.name!r} and family {self.family!r}: no spaces")
         if not 8 <= self.resolution <= MAX_RESOLUTION:
             raise SpecError(f"resolution is {self.resolution}; allowed: 8 to {MAX_RESOLUTION}")
-        if not self.blocks or self.blocks[-1].kind != "linear":
-            raise SpecError(f"{self.name}: the last row must be a linear row, e.g. linear_c1000")
+        if not self.blocks or self.blocks[-1].kind not in CLASSIFIERS:
+            raise SpecError(
+                f"{self.name}: the last row must be a linear row, e.g. linear_c1000, or a classmap"
+            )
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout is {self.dropout}; allowed: 0 up to 1")
         if self.width_divisor < 1 or not 0 <= self.width_floor <= 1:
@@ -154,13 +160,17 @@ class ModelSpec:
 
     @property
     def accuracy(self) -> tuple[float, str] | None:
-        """Top-1 in percent and its source: of the weights `auto` loads, else of the paper."""
+        """Top-1 in percent and its source: of the weights `auto` loads, else of the paper.
+
+        On ImageNet-1k: an accuracy on other pictures (`published.val_set`) compares with none.
+        """
         for checkpoint in self.checkpoints[:1]:
             if checkpoint.top1 is not None and checkpoint.resolution == self.resolution:
                 return checkpoint.top1, checkpoint.top1_source or checkpoint.source
-        if self.published is not None and self.published.top1 is not None:
-            return self.published.top1, self.published.top1_source or self.published.source
-        return None
+        published = self.published
+        if published is None or published.top1 is None or published.val_set != IMAGENET:
+            return None
+        return published.top1, published.top1_source or published.source
 
     def with_classes(self, num_classes: int) -> ModelSpec:
         """The same network with another number of logits (int above 0); no checkpoint fits it."""
@@ -299,14 +309,19 @@ def _parse_scaling(suffix: str, name: str) -> tuple[float, float, int | None]:
 
 
 def _scaled_block(spec: ModelSpec, block: Block, width: float, depth: float) -> Block:
-    channels, repeats = block.channels, block.repeats
-    if block.kind not in ("pool", "linear") and "fixw" not in block.flags and width != 1:
-        channels = round_channels(channels * width, spec.width_divisor, spec.width_floor)
-        channels = max(channels, block.channels) if "upw" in block.flags else channels
+    channels, repeats, parts = block.channels, block.repeats, block.branches
+    if block.kind not in CLASSIFIERS and "fixw" not in block.flags and width != 1:
+
+        def scaled(channels: int) -> int:
+            return round_channels(channels * width, spec.width_divisor, spec.width_floor)
+
+        parts = tuple(branches.scaled(part, scaled) for part in parts)
+        if "channels" in KINDS[block.kind].required:
+            channels = max(scaled(channels), channels if "upw" in block.flags else 0)
     if KINDS[block.kind].stage and "fixd" not in block.flags:
         # 1e-9: 10 x 1.1 is 11.000000000000002 in binary and must not become 12
         repeats = math.ceil(repeats * depth - 1e-9)
-    return replace(block, channels=channels, repeats=repeats)
+    return replace(block, channels=channels, repeats=repeats, branches=parts)
 
 
 _CONVENTION_KEYS = ("padding", "bn_eps", "mean", "std", "crop_pct", "interpolation")

@@ -277,15 +277,24 @@ def _in_order(
 
 def _fitted(name: str, wanted: Tensor, other: str, given: Tensor) -> Tensor:
     """The tensor in the wanted shape; a 1x1 convolution may come from a linear layer."""
-    same_kind = name.rpartition(".")[2] == other.rpartition(".")[2]
-    squeezed = tuple(given.shape[:2]) + tuple(d for d in given.shape[2:] if d != 1)
-    flat = tuple(wanted.shape[:2]) + tuple(d for d in wanted.shape[2:] if d != 1)
-    if not same_kind or (given.shape != wanted.shape and squeezed != flat):
+    same_kind = _kind(name) == _kind(other)
+    if not same_kind or (given.shape != wanted.shape and _flat(given) != _flat(wanted)):
         raise WeightsError(
             f"the checkpoint does not fit the network: {name} is {tuple(wanted.shape)}, "
             f"the checkpoint's {other} is {tuple(given.shape)}"
         )
     return given.reshape(wanted.shape)
+
+
+def _kind(name: str) -> str:
+    """What a tensor is. A layer scale is `gamma` in timm and here, `layer_scale` in torchvision."""
+    kind = name.rpartition(".")[2]
+    return "gamma" if kind == "layer_scale" else kind
+
+
+def _flat(tensor: Tensor) -> tuple[int, ...]:
+    """The shape without the sizes of 1 behind the first."""
+    return (*tensor.shape[:1], *(size for size in tensor.shape[1:] if size != 1))
 
 
 def find(spec: ModelSpec, download: bool = True) -> Found:
@@ -329,9 +338,16 @@ def _download(checkpoint: Checkpoint) -> Path:
 
 def load_found(model: nn.Module, found: Found) -> Provenance:
     """Load a checkpoint of the spec that `model` was built from; returns where it came from."""
-    state = read_checkpoint(found.path)
+    state = without(read_checkpoint(found.path), found.checkpoint.left_out)
     load_into(model, state, () if state.ordered else hub.reference_names(found.checkpoint))
     return found.provenance
+
+
+def without(state: State, parts: Sequence[str]) -> State:
+    """The checkpoint without the named parts of its network (`aux1`: all of `aux1.*`)."""
+    starts = tuple(f"{part}." for part in parts)
+    kept = {name: t for name, t in state.tensors.items() if not name.startswith(starts)}
+    return State(kept, state.ordered)
 
 
 def load_file(model: nn.Module, path: Path, spec: ModelSpec | None = None) -> Provenance:

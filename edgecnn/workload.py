@@ -26,9 +26,13 @@ Step = tuple[int, Dims]
 
 FLOAT_BYTES = 4
 IN_PLACE = frozenset({
-    "batch_norm", "clip", "flatten", "gelu", "hsigmoid", "hswish", "mul", "relu", "relu6",
-    "sigmoid", "swish", "tanh",
+    "batch_norm", "clip", "flatten", "gelu", "hsigmoid", "hswish", "layer_norm", "layer_scale",
+    "mul", "relu", "relu6", "sigmoid", "swish", "tanh",
 })  # fmt: skip
+
+
+FOLDED = ("batch_norm", "layer_scale")
+"""What becomes part of the weights of a convolution before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +155,30 @@ class Workload:
         """The workload after batch normalization is folded into the convolution before it.
 
         What runtimes execute: the normalization is gone and the convolution has a bias. One that
-        follows on something else stays.
+        follows on something else stays. A layer scale is gone the same way.
         """
         keep: list[Operator] = []
         moved = {-1: -1}
         for index, operator in enumerate(self.operators):
             at = moved[operator.inputs[0]]
-            if operator.op == "batch_norm" and at >= 0 and keep[at].op in MACS:
-                moved[index], before = at, keep[at]
-                bias = before.out_shape[0]
-                keep[at] = replace(before, params=before.params + bias)
+            if operator.op in FOLDED and at >= 0 and keep[at].op in MACS:
+                moved[index] = at
+                keep[at] = replace(keep[at], params=folded_params(keep[at], operator))
                 continue
             moved[index] = len(keep)
             keep.append(replace(operator, inputs=tuple(moved[i] for i in operator.inputs)))
         return replace(self, operators=tuple(keep))
+
+
+def folded_params(before: Operator, operator: Operator) -> int:
+    """Parameters of a convolution or linear layer that takes up what follows on it.
+
+    Normalization becomes its bias, where it has none yet.
+    """
+    weights = before.macs // prod(before.out_shape[1:])
+    has_bias = before.params > weights
+    adds_bias = operator.op == "batch_norm" and not has_bias
+    return before.params + before.out_shape[0] * adds_bias
 
 
 def from_spec(spec: ModelSpec) -> Workload:
@@ -189,7 +203,7 @@ def row_operators(
     """The operators of one row, cached; its input has index -1 and `field` (size, jump)."""
     body, _ = layers.lower_row(block, shape, conventions)
     walk = Walk([], field)
-    walk.body(body, prefix, -1, (shape.channels, shape.size, shape.size))
+    walk.body(body, prefix, -1, shape.dims)
     return tuple(walk.operators)
 
 
@@ -228,6 +242,26 @@ class Walk:
         result, _ = self.body(layer.body, name, source, shape)
         return self.append(name, "add", (result, source), shape, shape)
 
+    def projected(self, layer: layers.Projected, name: str, source: int, shape: Dims) -> Step:
+        body, out = self.layer(layer.body, f"{name}.body", source, shape)
+        shortcut, _ = self.layer(layer.shortcut, f"{name}.shortcut", source, shape)
+        return self.append(name, "add", (body, shortcut), out, out)
+
+    def scaled_residual(
+        self, layer: layers.ScaledResidual, name: str, source: int, shape: Dims
+    ) -> Step:
+        body, _ = self.body(layer.body, name, source, shape)
+        channels = layer.scale.channels
+        scale = f"{name}.{layer.scale.name}"
+        scaled, _ = self.append(scale, "layer_scale", (body,), shape, shape, params=channels)
+        return self.append(name, "add", (scaled, source), shape, shape)
+
+    def branches(self, layer: layers.Branches, name: str, source: int, shape: Dims) -> Step:
+        ends = [self.layer(b, f"{name}.{b.name}", source, shape) for b in layer.branches]
+        _, first = ends[0]
+        out = (sum(end[0] for _, end in ends), *first[1:])
+        return self.append(name, "concat", tuple(i for i, _ in ends), first, out)
+
     def scale(self, layer: layers.Scale, name: str, source: int, shape: Dims) -> Step:
         factors, _ = self.body(layer.body, name, source, shape)
         return self.append(name, "mul", (source, factors), shape, shape)
@@ -239,12 +273,23 @@ class Walk:
     def activation(self, layer: layers.Activation, name: str, source: int, shape: Dims) -> Step:
         return self.append(name, layer.function, (source,), shape, shape)
 
+    def layer_norm(self, layer: layers.LayerNorm, name: str, source: int, shape: Dims) -> Step:
+        params = 2 * layer.channels
+        return self.append(name, "layer_norm", (source,), shape, shape, params=params)
+
+    def window(self, layer: layers.Pool, name: str, source: int, shape: Dims) -> Step:
+        size = layer.size_of(shape[1])
+        out = (shape[0], size, size)
+        window = {"kernel": layer.kernel, "stride": layer.stride}
+        return self.append(name, f"{layer.kind}_pool", (source,), shape, out, **window)
+
     def pool(self, layer: layers.GlobalPool, name: str, source: int, shape: Dims) -> Step:
         out = (shape[0], 1, 1)
         return self.append(name, "global_pool", (source,), shape, out, kernel=shape[1])
 
     def flatten(self, layer: layers.Flatten, name: str, source: int, shape: Dims) -> Step:
-        return self.append(name, "flatten", (source,), shape, (prod(shape),))
+        # What reads a flattened map sees all of it.
+        return self.append(name, "flatten", (source,), shape, (prod(shape),), kernel=shape[1])
 
     def dropout(self, layer: layers.Dropout, name: str, source: int, shape: Dims) -> Step:
         return source, shape
@@ -274,6 +319,13 @@ class Walk:
             params=layer.out_channels * per_output,
         )
 
+    def strip_conv(self, layer: layers.StripConv, name: str, source: int, shape: Dims) -> Step:
+        taps = layer.height * layer.width
+        out = (layer.out_channels, *shape[1:])
+        params = layer.out_channels * layer.in_channels * taps
+        window = {"kernel": max(layer.height, layer.width), "area": taps}
+        return self.append(name, "conv", (source,), shape, out, params=params, **window)
+
     def append(
         self,
         name: str,
@@ -289,8 +341,9 @@ class Walk:
         dilation: int = 1,
         params: int = 0,
     ) -> Step:
-        """Add an operator; the receptive field follows its first input."""
-        size, jump = self.field_of(inputs[0])
+        """Add an operator; the receptive field follows its first input, of a join the widest."""
+        joined = inputs if op in ("add", "concat") else inputs[:1]
+        size, jump = max(self.field_of(source) for source in joined)
         operator = Operator(
             name,
             op,
@@ -319,10 +372,16 @@ class Walk:
 _VISITORS: Mapping[type, Callable[..., Step]] = {
     layers.Group: Walk.group,
     layers.Residual: Walk.residual,
+    layers.Projected: Walk.projected,
+    layers.ScaledResidual: Walk.scaled_residual,
+    layers.Branches: Walk.branches,
     layers.Scale: Walk.scale,
     layers.Conv: Walk.conv,
+    layers.StripConv: Walk.strip_conv,
     layers.BatchNorm: Walk.batch_norm,
+    layers.LayerNorm: Walk.layer_norm,
     layers.Activation: Walk.activation,
+    layers.Pool: Walk.window,
     layers.GlobalPool: Walk.pool,
     layers.Flatten: Walk.flatten,
     layers.Dropout: Walk.dropout,

@@ -56,7 +56,9 @@ def test_published_variants(name: str) -> None:
 
 
 def _require_explained(found: Workload, published: int | None, note: str | None) -> None:
-    assert published is not None
+    if published is None:
+        assert note, f"{found.name}: neither multiply-adds nor a note"
+        return
     off = found.macs / published - 1
     assert abs(off) <= 0.01 or note, f"{found.name}: {100 * off:+.2f} % and no note"
 
@@ -72,13 +74,20 @@ def test_parameters_equal_the_reference_implementation(
             reference = pytest.importorskip("timm").create_model(name)
         else:
             reference = pytest.importorskip("torchvision").models.get_model(name)
-    assert workload.from_spec(spec).params == sum(p.numel() for p in reference.parameters())
+    expected = sum(
+        parameter.numel()
+        for path, parameter in reference.named_parameters()
+        if path.partition(".")[0] not in checkpoint.left_out
+    )
+    assert workload.from_spec(spec).params == expected
 
 
 @pytest.mark.parametrize(("spec", "checkpoint"), REFERENCES, ids=_reference_id)
 def test_conventions_are_those_of_the_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> None:
     if spec.family == "efficientnet_lite":
         pytest.skip("the zoo follows Google's (x - 127) / 128, timm uses 127.5")
+    if spec.family in ("googlenet", "inception_v3"):
+        pytest.skip("torchvision's weights change the normalization inside (transform_input)")
     kind, _, name = checkpoint.source.partition(":")
     stated = _timm_says(name) if kind == "timm" else _torchvision_says(name)
     ours = checkpoint.conventions
@@ -161,23 +170,41 @@ def test_the_note_on_mobilenet_v3_small_holds() -> None:
     assert round((found.params + more) / 1e6, 1) == 2.4
 
 
+UNMEASURED = ("neocognitron",)
+"""Families older than the pictures that others are measured on."""
+
+
 @pytest.mark.parametrize("spec", ZOO, ids=lambda spec: spec.name)
 def test_accuracy_has_a_source(spec: ModelSpec) -> None:
+    assert spec.published is not None
     figures = [(c.top1, c.top1_source) for c in spec.checkpoints]
-    if spec.published is not None and spec.published.top1 is not None:
+    if spec.published.top1 is not None:
         figures.append((spec.published.top1, spec.published.top1_source))
-    assert figures, "no accuracy at all"
+    assert figures or spec.family in UNMEASURED, "no accuracy at all"
+    lowest, highest = (90, 100) if spec.published.val_set == _sources.MNIST else (40, 90)
     for top1, source in figures:
         assert top1 is not None
-        assert 40 < top1 < 90
+        assert lowest < top1 < highest
         assert source
 
 
 @pytest.mark.parametrize("spec", ZOO, ids=lambda spec: spec.name)
 def test_a_listed_accuracy_is_of_the_listed_resolution(spec: ModelSpec) -> None:
-    assert spec.accuracy is not None
+    """On ImageNet: digits recognized are no accuracy to compare with that."""
+    assert (spec.accuracy is not None) == (spec.num_classes == 1000)
     smaller = spec.scaled(resolution=64)
     assert smaller.accuracy is None, "accuracy must not survive a change of resolution"
+
+
+def test_mobile_models_leave_the_classic_ones_out() -> None:
+    mobile = {spec.family for spec in families.mobile()}
+    assert mobile == {
+        "efficientnet", "efficientnet_lite", "efficientnet_v2", "mnasnet", "mobilenet_v1",
+        "mobilenet_v2", "mobilenet_v3", "mobilenet_v4",
+    }  # fmt: skip
+    names = {spec.name for spec in families.mobile()}
+    assert names < set(families.all())
+    assert not {name for name in names if "fused" in name}
 
 
 def test_a_variant_brings_its_published_accuracy() -> None:

@@ -36,10 +36,10 @@ READERS = {"onnx": onnx_graph.workload, "tflite": tflite_graph.workload}
 COMBINATIONS = [(name, p) for name, precisions in graphs.PRECISIONS.items() for p in precisions]
 SMALLEST = {
     family: min(
-        (s for s in families.all().values() if s.family == family),
+        (s for s in families.mobile() if s.family == family),
         key=lambda s: workload.from_spec(s).macs,
     ).scaled(resolution=64)
-    for family in sorted({s.family for s in families.all().values()})
+    for family in sorted({s.family for s in families.mobile()})
 }
 
 
@@ -446,7 +446,7 @@ def test_designed_networks_reach_around_the_zoo(format_name: str, precision: str
     known = _figures(_drawn(1500), encoder)
     drawn = Random(1)
     spaces = [space.Space.load(name) for name in space.names()]
-    wanted = [s for s in families.all().values() if s.resolution <= 320]
+    wanted = [s for s in families.mobile() if s.resolution <= 320]
     wanted += [one.decode(one.sample(drawn)) for one in spaces for _ in range(100)]
     inside = total = 0
     for kind, figures in _figures(wanted, encoder).items():

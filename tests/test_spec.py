@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn import families
+from edgecnn import branches, families
 from edgecnn.block import ACTIVATIONS, FLAGS, KINDS, TOKENS, Block, parse_rows
 from edgecnn.errors import SpecError
 from edgecnn.spec import (
@@ -18,6 +18,7 @@ from edgecnn.spec import (
 )
 
 ZOO = tuple(families.all().values())
+B0 = families.get("efficientnet_b0")
 
 
 @st.composite
@@ -35,9 +36,31 @@ def blocks(draw: st.DrawFn) -> Block:
     return Block(kind_name, flags=tuple(sorted(flags, key=FLAGS.index)), **values)
 
 
+@st.composite
+def steps(draw: st.DrawFn) -> branches.Step:
+    pool = draw(st.sampled_from(["", "max", "avg"]))
+    channels = 0 if pool else draw(st.integers(1, 512))
+    size = draw(st.integers(1, 9))
+    if not pool and draw(st.booleans()):
+        return branches.Step(channels, size, size + 1, False, None)
+    padding = draw(st.none() | st.integers(0, 3))
+    return branches.Step(channels, size, size, draw(st.booleans()), padding, pool)
+
+
+BRANCHES = st.lists(
+    st.lists(st.lists(steps(), min_size=1, max_size=2).map(tuple), min_size=1, max_size=3)
+    .map(tuple)
+    .map(branches.written),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+
+
 def _values(name: str, kind: str) -> st.SearchStrategy:
     if name == "activation":
         return st.sampled_from(ACTIVATIONS)
+    if name == "branches":
+        return BRANCHES
     token = TOKENS[name]
     if token.type is int:
         low = 1 if name == "kernel" and kind != "uib" else token.low
@@ -79,6 +102,15 @@ def test_tokens_may_stand_in_any_order() -> None:
         ("mbconv_r1_k3_s1_e1_c16_relu_noskip_noskip", "noskip"),
         ("uib_r1_a0_k0_s2_e4_c96_relu", "depthwise kernel"),
         ("pool_c8", "c8"),
+        ("mixed_s1_64y1_relu", "64y1"),
+        ("mixed_s1_64x1.96x1x_relu", "96x1x"),
+        ("mixed_s1_64x3x3_relu", "is written '64x3'"),
+        ("mixed_s1_relu", "lacks branches"),
+        ("mixed_s1_64x1x7s_relu", "only square"),
+        ("mixed_s1_64x0_relu", "kernel of '64x0'"),
+        ("conv_r1_k3_s1_c8_relu_64x1", "64x1"),
+        ("conv_r1_k3_s1_c8_g0_relu", "groups"),
+        ("maxpool_k3_s2_p32", "padding"),
         ("linear", "channels"),
         ("", "unknown block kind"),
     ],
@@ -131,24 +163,24 @@ def test_models_of_the_zoo_survive_their_text(spec: ModelSpec) -> None:
 
 def test_a_gray_model_survives_its_text_and_rgb_needs_no_line() -> None:
     gray = replace(
-        ZOO[0],
+        B0,
         input_channels=1,
-        conventions=replace(ZOO[0].conventions, mean=(33.3,), std=(78.6,)),
+        conventions=replace(B0.conventions, mean=(33.3,), std=(78.6,)),
     )
     assert ModelSpec.parse(str(gray)) == gray
     assert "input_channels 1" in str(gray)
-    assert "input_channels" not in str(ZOO[0])
+    assert "input_channels" not in str(B0)
 
 
 def test_a_mean_for_each_input_channel() -> None:
     with pytest.raises(SpecError, match="one value for each"):
-        replace(ZOO[0], input_channels=1)
+        replace(B0, input_channels=1)
     with pytest.raises(SpecError, match=r"input_channels is 2; allowed: 3 .*1"):
-        replace(ZOO[0], input_channels=2)
+        replace(B0, input_channels=2)
 
 
 def test_a_wrong_model_text_names_line_and_token() -> None:
-    text = str(ZOO[0])
+    text = str(B0)
     with pytest.raises(SpecError, match=r"line 14: .*'k9z'"):
         ModelSpec.parse(text.replace("mbconv_r1_k3", "mbconv_r1_k9z"))
     with pytest.raises(SpecError, match=r"line 3: key 'resulotion'"):
@@ -187,7 +219,7 @@ def test_rounding_without_the_rule_and_plain_multiplication() -> None:
 
 def test_depth_rounds_up_and_flags_exempt() -> None:
     spec = replace(
-        ZOO[0],
+        B0,
         name="m",
         width_floor=0.9,
         blocks=parse_rows(
@@ -254,6 +286,6 @@ def test_impossible_values_are_refused() -> None:
         with pytest.raises(SpecError):
             Conventions(**bad)
     with pytest.raises(SpecError, match="resolution"):
-        replace(ZOO[0], resolution=4)
+        replace(B0, resolution=4)
     with pytest.raises(SpecError, match="width"):
-        ZOO[0].scaled(width=0)
+        B0.scaled(width=0)

@@ -130,7 +130,7 @@ def test_inputs_point_backwards_and_shapes_match(spec: ModelSpec) -> None:
         assert all(-1 <= i < index for i in operator.inputs)
         before = found.operators[source].out_shape if source >= 0 else found.input_shape
         assert before == operator.in_shape, operator.name
-    assert found.operators[-1].out_shape == (1000,)
+    assert found.operators[-1].out_shape == (spec.num_classes,)
 
 
 # ---------------------------------------------------------------------------------------- ONNX

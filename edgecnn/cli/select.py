@@ -145,7 +145,8 @@ def _predicted(
     from edgecnn import families, latency
     from edgecnn.shortlist import Grid, shortlist
 
-    grid = Grid(models or tuple(families.all()), widths or (1.0,), sizes)
+    names = models or tuple(spec.name for spec in families.mobile())
+    grid = Grid(names, widths or (1.0,), sizes)
     predictors = [latency.load(table) for table in tables]
     return shortlist(grid, predictors, target, finalists)
 

@@ -1,8 +1,9 @@
 """The model zoo: one file per family, each with its rows, golden figures and checkpoints.
 
 A family file has `MODELS`, a tuple of `ModelSpec`, and may have `PUBLISHED`, published figures of
-scaled variants by their canonical name (`mobilenet_v2@w0.75,r192`). Adding a family is adding a
-file; nothing here or elsewhere lists them.
+scaled variants by their canonical name (`mobilenet_v2@w0.75,r192`), and `MOBILE`, those of its
+models that are meant for boards where that is not all of them. Adding a family is adding a file;
+nothing here or elsewhere lists them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,18 @@ def all() -> Mapping[str, ModelSpec]:
                 raise SpecError(f"{spec.name} in family {family}: name doubled or family wrong")
             found[spec.name] = spec
     return MappingProxyType(found)
+
+
+@lru_cache(maxsize=1)
+def mobile() -> tuple[ModelSpec, ...]:
+    """The models that are meant for boards, in the order of `all`.
+
+    Their operators are those that a latency table is calibrated for and checked on; searches over
+    the whole zoo try these. The classic networks are there to be built, described, exported and
+    compared.
+    """
+    modules = (discovery.load(__name__, family) for family in names())
+    return tuple(s for m in modules for s in getattr(m, "MOBILE", m.MODELS))
 
 
 def get(name: str) -> ModelSpec:

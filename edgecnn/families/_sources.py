@@ -17,10 +17,25 @@ MNASNET = "tensorflow/tpu models/official/mnasnet/README.md@009812f"
 EFFICIENTNET = "arXiv 1905.11946 Table 2, via Mycenae/PaperWeekly EfficientNet.md@3574a86"
 EFFICIENTNET_LITE = "tensorflow/tpu models/official/efficientnet/lite/README.md@07e173c"
 EFFICIENTNET_V2 = "google/automl efficientnetv2/README.md@25907c2"
+TIMM_LATER = "huggingface/pytorch-image-models results/results-imagenet.csv@0173a13"
+LECUN = "LeCun et al. 1998, Proceedings of the IEEE 86(11), section III and figure 9"
+MNIST = "MNIST test 10k"
 TORCHVISION = "pytorch/vision torchvision/models/{} (torchvision 0.29.1 wheel)"
 
 HALF = (127.5, 127.5, 127.5)
 """Mean and standard deviation of 0.5 in the units of a pixel, 0 to 255."""
+
+
+PYTORCH = Conventions(interpolation="bilinear")
+"""Of torchvision's first weights; ImageNet's mean and deviation, a centre of 224 out of 256."""
+
+DIGITS = Conventions(mean=(33.3285,), std=(78.5655,), crop_pct=1.0, interpolation="bilinear")
+"""Gray, mean and deviation of the pixels of MNIST's training set (0.1307 and 0.3081 of 255)."""
+
+
+def resized(shorter_side: int, resolution: int = 224) -> Conventions:
+    """torchvision's conventions with another size of the shorter side before the crop."""
+    return replace(PYTORCH, crop_pct=resolution / shorter_side)
 
 
 def crop_pct(resolution: int) -> float:
@@ -42,6 +57,17 @@ def torchvision(
     """A checkpoint of torchvision (its default weights), with the accuracy its file states."""
     source = TORCHVISION.format(file)
     return Checkpoint(f"torchvision:{name}", conventions, resolution, top1, source)
+
+
+def of_torchvision(spec: ModelSpec, file: str, params: int, macs_m: int, top1: float) -> ModelSpec:
+    """A spec with what torchvision says of the model of that name: its weights and their figures.
+
+    Multiply-adds in millions, top-1 in percent.
+    """
+    source = TORCHVISION.format(file)
+    published = Published(params, macs_m * 1_000_000, source, top1, source)
+    checkpoint = torchvision(spec.name, file, spec.conventions, spec.resolution, top1)
+    return replace(spec, published=published, checkpoints=(checkpoint,))
 
 
 def published_grid(

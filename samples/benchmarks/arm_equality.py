@@ -160,11 +160,11 @@ def arguments() -> argparse.Namespace:
 
 
 def smallest_models() -> list[str]:
-    """The model of each family with the fewest multiply-adds, and MORE."""
-    zoo = families.all().values()
+    """The model of each mobile family with the fewest multiply-adds, and MORE."""
+    zoo = families.mobile()
     smallest = [
         min((spec for spec in zoo if spec.family == family), key=lambda s: from_spec(s).macs).name
-        for family in families.names()
+        for family in dict.fromkeys(spec.family for spec in zoo)
     ]
     return [*smallest, *(name for name in MORE if name not in smallest)]
 

@@ -105,7 +105,7 @@ def measured(work: Path) -> list[Candidate]:
 
 def _measured(work: Path, runtime: str, precision: str) -> Iterator[Candidate]:
     predictor = latency.load(work / f"{runtime}-{precision}-t1.json")
-    specs = [spec for spec in families.all().values()
+    specs = [spec for spec in families.mobile()
              if spec.accuracy is not None and spec.resolution <= LARGEST]  # fmt: skip
     with (
         devices.connect(LOCAL, "regret", lambda text: None) as host,

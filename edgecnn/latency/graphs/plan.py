@@ -128,6 +128,9 @@ def plan(name: str, body: Sequence[layers.Layer], input_shape: Dims) -> Plan:
     return made
 
 
+_WITHOUT_STEP = (layers.BatchNorm, layers.Dropout)
+
+
 class _Planner:
     """Walks layers and appends steps; `held` are results that a shortcut reads later."""
 
@@ -138,7 +141,8 @@ class _Planner:
 
     def body(self, body: Sequence[layers.Layer], source: int) -> int:
         for layer in body:
-            source = self.layer(layer, source)
+            if not isinstance(layer, _WITHOUT_STEP):
+                source = self.layer(layer, source)
         return source
 
     def layer(self, layer: layers.Layer, source: int) -> int:
@@ -158,7 +162,9 @@ class _Planner:
             case layers.Flatten():
                 shape = (prod(self.shape(source)),)
                 return self.append(Step("flatten", (source,), shape, self.spread(source)))
-        return source
+        raise UsageError(
+            f"a {type(layer).__name__} layer cannot be written; only layers of mobile networks can."
+        )
 
     def shape(self, index: int) -> Dims:
         return self.steps[index].shape if index >= 0 else self.input_shape
