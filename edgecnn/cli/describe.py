@@ -7,6 +7,7 @@ import click
 
 from edgecnn.cli._options import activation_option, imgsz_option
 from edgecnn.cli._output import common_options, console, print_json, print_table
+from edgecnn.cli._tables import check_file
 
 if TYPE_CHECKING:
     from edgecnn.describe import Description
@@ -46,7 +47,7 @@ def command(
     _check_plot(plot, table, profile, force)
     description = describe(model, imgsz, activation)
     if plot is not None:
-        _draw(description.workload, plot, table, profile, force)
+        _draw(model, description.workload, plot, table, profile, force)
     if as_json:
         print_json(_document(description))
         return
@@ -72,14 +73,21 @@ def _check_plot(plot: Path | None, table: Path | None, profile: Path | None, for
 
 
 def _draw(
-    workload: "Workload", plot: Path, table: Path | None, profile: Path | None, force: bool
+    model: str,
+    workload: "Workload",
+    plot: Path,
+    table: Path | None,
+    profile: Path | None,
+    force: bool,
 ) -> None:
     from edgecnn import anatomy, latency
     from edgecnn.profile import Profile
     from edgecnn.report import along, plots
 
     if table is not None:
-        found = anatomy.predicted(workload, latency.load(table), force=force)
+        predictor = latency.load(table)
+        check_file(model, workload, predictor)
+        found = anatomy.predicted(workload, predictor, force=force)
     elif profile is not None:
         found = anatomy.measured(workload, Profile.load(profile))
     else:

@@ -16,7 +16,7 @@ NEEDS = ("torch",)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(short_help="A layer's filters, frequency responses and feature maps.")
+@click.command(short_help="A layer's filters, their frequencies, its maps.")
 @click.argument("model")
 @weights_option
 @click.option("--layer", metavar="NAME", help="A convolution, by default the first.")

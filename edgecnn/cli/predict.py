@@ -7,12 +7,10 @@ import click
 
 from edgecnn.cli._options import activation_option, imgsz_option
 from edgecnn.cli._output import common_options, print_json, print_table
+from edgecnn.cli._tables import check_file
 
 if TYPE_CHECKING:
-    from edgecnn.latency import Estimate, Predictor
-    from edgecnn.workload import Workload
-
-FILES = (".onnx", ".tflite")
+    from edgecnn.latency import Estimate
 
 
 @click.command(short_help="The latency that a table predicts for a network.")
@@ -51,9 +49,8 @@ def command(
 
     workload = describe(model, imgsz, activation).workload
     predictors = [latency.load(table) for table in tables]
-    if model.endswith(FILES):
-        for predictor in predictors:
-            _check_file(model, workload, predictor)
+    for predictor in predictors:
+        check_file(model, workload, predictor)
     found = [predictor.estimate(workload, force=force) for predictor in predictors]
     if as_json:
         documents = [_document(one, target_ms) for one in found]
@@ -61,25 +58,6 @@ def command(
     else:
         _print(found, per_layer)
     _judge(found, target_ms)
-
-
-def _check_file(model: str, workload: "Workload", predictor: "Predictor") -> None:
-    """Refuse a file of another precision or format than the table's."""
-    from edgecnn import runtimes
-    from edgecnn.errors import UsageError
-
-    table = predictor.table
-    if workload.precision != table.precision:
-        raise UsageError(
-            f"{model} is {workload.precision}, {predictor.name} is of {table.precision}; take a "
-            "table of that precision."
-        )
-    reads = runtimes.get(table.runtime).formats
-    if model.rpartition(".")[2] not in reads:
-        raise UsageError(
-            f"{table.runtime}, which {predictor.name} is of, does not read {model}; it reads "
-            f"{', '.join(reads)}."
-        )
 
 
 def _document(estimate: "Estimate", target_ms: float | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEEDS = ("torch",)
 
 
-@click.command(short_help="Whether moved pictures get the same class: stride against blur.")
+@click.command(short_help="Whether moved pictures get the same class.")
 @click.argument("model")
 @click.option(
     "--data",

@@ -16,6 +16,8 @@ from edgecnn.workload import Operator
 
 PANEL, GAP, AXIS = 104.0, 46.0, 44.0
 TOP, LINE = 74.0, 20.0
+TALLEST = 1.5
+"""Panels of a wide drawing are so many times as tall."""
 LEFT, RIGHT = 58.0, 14.0
 PER_LAYER, NARROWEST, WIDEST = 7.0, 900.0, 1800.0
 SMALLEST_BAR = 1.6
@@ -97,7 +99,8 @@ def _draw(anatomy: Anatomy, panels: Sequence[Panel], label: str, width: float) -
     count, start, end = len(anatomy.layers), LEFT, width - RIGHT
     x = Scale(0.0, float(count), start, end)
     top = TOP if anatomy.times is None else TOP + LINE
-    bottom = top + len(panels) * (PANEL + GAP) - GAP
+    tall = PANEL * min(TALLEST, max(1.0, width / NARROWEST))
+    bottom = top + len(panels) * (tall + GAP) - GAP
     title = f"{anatomy.name} at {anatomy.imgsz} x {anatomy.imgsz}, {count} layers"
     return chart.svg(
         width,
@@ -107,7 +110,7 @@ def _draw(anatomy: Anatomy, panels: Sequence[Panel], label: str, width: float) -
         _latency_line(anatomy.times, width),
         _stages(anatomy, x, (top - 32, bottom)),
         *(
-            _panel(panel, anatomy, x, top + index * (PANEL + GAP))
+            _panel(panel, anatomy, x, top + index * (tall + GAP), tall)
             for index, panel in enumerate(panels)
         ),
         _rows(anatomy.layers, x, bottom),
@@ -136,8 +139,8 @@ def _stages(anatomy: Anatomy, x: Scale, ends: tuple[float, float]) -> Markup:
     return join(drawn)
 
 
-def _panel(panel: Panel, anatomy: Anatomy, x: Scale, top: float) -> Markup:
-    bottom = top + PANEL
+def _panel(panel: Panel, anatomy: Anatomy, x: Scale, top: float, tall: float) -> Markup:
+    bottom = top + tall
     known = [value for value in panel.values if value is not None]
     y = scales.from_zero(known, bottom, top)
     grid = [
