@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from edgecnn import branches
@@ -252,6 +253,18 @@ class Block:
         parts = [f"{TOKENS[n].prefix}{getattr(self, n)!r}".removesuffix(".0") for n in names]
         activation = [self.activation] if "activation" in kind.required else []
         return "_".join([self.kind, *parts, *self.branches, *activation, *self.flags])
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in _DEFAULTS))
+
+    def __hash__(self) -> int:
+        """Computed once: a search asks for it millions of times."""
+        return self._hash
+
+    def __reduce__(self) -> tuple[Callable[[str], Block], tuple[str]]:
+        """Pickled as text: texts have other hashes in another process."""
+        return Block.parse, (str(self),)
 
     @property
     def skip(self) -> bool:

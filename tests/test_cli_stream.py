@@ -106,7 +106,7 @@ def test_bad_input_is_one_message_and_its_exit_code(
     cases: list[tuple[list[object], int, str]] = [
         ([model, "--source", "97"], 5, "no camera"),
         ([model, "--source", "rtsp://127.0.0.1:9/cam", "--timeout", 2], 5, "no answer"),
-        ([model, "--source", "none.mp4"], 5, "no such file"),
+        ([model, "--source", "none.mp4"], 3, "no such file"),
         ([model, "--source", "picamera"], 5, "picamera2"),
         ([bare, "--source", video], 3, "--labels"),
         ([foreign, "--source", video], 3, "--mean"),

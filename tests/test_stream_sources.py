@@ -67,7 +67,7 @@ def test_a_video_runs_at_its_own_pace_and_skips_what_is_late(video: Path) -> Non
 
 
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="no such file"):
+    with pytest.raises(DataError, match="no such file"):
         sources.open_source(str(tmp_path / "none.mp4"), BATCH)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)

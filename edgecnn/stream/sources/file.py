@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.errors import DataError, UnavailableError
+from edgecnn.errors import DataError
 from edgecnn.preprocess import Image
 from edgecnn.stream.frame import NS_PER_S, Frame
 from edgecnn.stream.sources import Wanted
@@ -26,7 +26,7 @@ def open(text: str, wanted: Wanted) -> "VideoFile":
     """Open a video file."""
     path = Path(text)
     if not path.is_file():
-        raise UnavailableError(f"{text}: no such file.")
+        raise DataError(f"{text}: no such file.")
     import cv2
 
     # What FFmpeg says of a file that is none is of no use beside our own words.
