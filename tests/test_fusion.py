@@ -18,7 +18,7 @@ from edgecnn.fusion import Target
 from edgecnn.spec import ModelSpec, parse_rows
 from edgecnn.workload import Workload
 
-FAMILIES = {spec.family: spec for spec in reversed(families.all().values())}
+FAMILIES = {spec.family: spec for spec in reversed(families.mobile())}
 TINY = 4096
 """Elements that a processor goes through in about a microsecond."""
 AARCH64 = Target(machine="aarch64", isa=frozenset({"asimd"}))

@@ -72,7 +72,8 @@ class Sample:
         `felt` is the share of a difference in pace (of its logarithm) that networks feel; see
         `edgecnn.latency.pace`.
         """
-        return self.latency_ms * (pace_ms / mean(self.reference_ms)) ** felt
+        slower = math.log(mean(self.reference_ms) / pace_ms)
+        return self.latency_ms * math.exp(-felt * slower)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object."""

@@ -7,6 +7,7 @@ one, so that what is drawn depends on who else draws.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -82,7 +83,13 @@ class Augment:
         return ",".join(parts) or NONE
 
 
-_READERS = {"mirror": lambda _: True, "shift": int, "rotate": float, "zoom": float, "cutout": int}
+_READERS: Mapping[str, Callable[[str], float | int | bool]] = {
+    "mirror": lambda _: True,
+    "shift": int,
+    "rotate": float,
+    "zoom": float,
+    "cutout": int,
+}
 
 
 def augmented(pixels: Tensor, augment: Augment, random: torch.Generator) -> Tensor:

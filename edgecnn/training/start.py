@@ -97,4 +97,4 @@ def _head(module: nn.Module) -> str:
     names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     if not names:
         raise UsageError("the network has no layer that gives logits.")
-    return names[-1]
+    return str(names[-1])
