@@ -21,12 +21,12 @@ def write(folder: Path, epochs: Sequence[Epoch]) -> str | None:
     except ImportError:
         return ABSENT
     before = list(folder.glob(f"{PREFIX}*"))
-    writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder))
     for epoch in epochs:
         figures = {"loss/train": epoch.loss, "top1/judged": epoch.top1}
         for name, value in figures.items():
-            writer.add_scalar(name, value, epoch.number)  # type: ignore[no-untyped-call]
-    writer.close()  # type: ignore[no-untyped-call]
+            writer.add_scalar(name, value, epoch.number)
+    writer.close()
     for old in before:
         old.unlink(missing_ok=True)
     return None
