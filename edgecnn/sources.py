@@ -17,7 +17,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,7 +42,8 @@ class Source:
     picture is then made gray. Preprocessing follows the contract: pixels 0 to 255 become
     (x - mean) / std. What a source does not say is None and must come from the user.
     `provenance` says where the weights came from; `spec` is set for models of the zoo; `labels` are
-    the names of the classes where the weights say them.
+    the names of the classes where the weights say them; `tuned_for` is the precision under whose
+    rounding they were trained, and `rounded` the module that rounds so.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Source:
     path: Path | None = None
     spec: ModelSpec | None = None
     labels: tuple[str, ...] = ()
+    tuned_for: str | None = None
+    rounded: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,6 @@ def _of_spec(
     spec: ModelSpec,
     module: nn.Module,
     provenance: Provenance,
-    labels: tuple[str, ...] = (),
 ) -> Source:
     c = spec.conventions
     return Source(
@@ -168,7 +170,6 @@ def _of_spec(
         interpolation=c.interpolation,
         module=module.eval(),
         spec=spec,
-        labels=labels,
     )
 
 
@@ -203,7 +204,18 @@ def _from_training(
     module = network.build(spec)
     weights.load_into(module, state)
     provenance = Provenance("file", path.name, weights.sha256_of(path))
-    return _of_spec(text, spec, module, provenance, origin.classes)
+    source = _of_spec(text, spec, module, provenance)
+    rounded = None if origin.tuned_for is None else _rounded(module, state)
+    return replace(source, labels=origin.classes, tuned_for=origin.tuned_for, rounded=rounded)
+
+
+def _rounded(module: nn.Module, state: weights.State) -> nn.Module:
+    """The network as it was trained under 8-bit rounding."""
+    from edgecnn.training import quantize_aware
+
+    view = quantize_aware.view(module)
+    quantize_aware.restore_ranges(view, state.ranges)
+    return view.eval()
 
 
 def _require_weights(spec: ModelSpec, text: str, request: Request) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,18 +28,24 @@ _COUNTER = "num_batches_tracked"
 ORIGIN = "edgecnn"
 """The entry of a checkpoint of `edgecnn train` that says what its tensors are of."""
 ORIGIN_SCHEMA = 1
+RANGES = "ranges"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint of `edgecnn train` says of itself: network, and classes in their order."""
+    """What a checkpoint of `edgecnn train` says of itself: network, and classes in their order.
+
+    `tuned_for` is the precision under whose rounding it was trained, None where it was not.
+    """
 
     spec: ModelSpec
     classes: tuple[str, ...]
+    tuned_for: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """What stands in the file."""
-        return {"schema": ORIGIN_SCHEMA, "model": str(self.spec), "classes": list(self.classes)}
+        said = {"schema": ORIGIN_SCHEMA, "model": str(self.spec), "classes": list(self.classes)}
+        return said | ({} if self.tuned_for is None else {"tuned_for": self.tuned_for})
 
     def require_network_of(self, spec: ModelSpec, path: Path) -> None:
         """Raise WeightsError where the rows are others than those of `spec`.
@@ -63,12 +69,14 @@ class State:
     """The tensors of a checkpoint file.
 
     `ordered` says whether they stand in the order of the network they came from: `torch.save` keeps
-    it, safetensors does not. `origin` is None for files that `edgecnn train` did not write.
+    it, safetensors does not. `origin` is None for files that `edgecnn train` did not write;
+    `ranges` are those of activations, (2,) each, where it trained under 8-bit rounding.
     """
 
     tensors: Mapping[str, Tensor]
     ordered: bool
     origin: Origin | None = None
+    ranges: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,8 @@ def read_checkpoint(path: Path) -> State:
     """
     loaded = read_plain(path)
     tensors = _plain_tensors(loaded, path)
-    return State(tensors, path.suffix != ".safetensors", _origin(loaded, path))
+    ordered = path.suffix != ".safetensors"
+    return State(tensors, ordered, _origin(loaded, path), _ranges(loaded, path))
 
 
 def read_plain(path: Path) -> object:
@@ -150,6 +159,17 @@ def read_plain(path: Path) -> object:
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
 
 
+def _ranges(loaded: object, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    said = loaded.get(RANGES) if isinstance(loaded, Mapping) else None
+    if not isinstance(said, Mapping):
+        return {}
+    if not all(isinstance(value, Tensor) and value.shape == (2,) for value in said.values()):
+        raise WeightsError(f"{path}: its {RANGES} are not two numbers each")
+    return {str(name): value for name, value in said.items()}
+
+
 def _origin(loaded: object, path: Path) -> Origin | None:
     said = loaded.get(ORIGIN) if isinstance(loaded, Mapping) else None
     if not isinstance(said, Mapping):
@@ -157,7 +177,8 @@ def _origin(loaded: object, path: Path) -> Origin | None:
     try:
         if said["schema"] != ORIGIN_SCHEMA:
             raise ValueError(f"schema {said['schema']!r}, this edgecnn reads {ORIGIN_SCHEMA}")
-        found = Origin(ModelSpec.parse(said["model"]), tuple(map(str, said["classes"])))
+        spec, classes = ModelSpec.parse(said["model"]), tuple(map(str, said["classes"]))
+        found = Origin(spec, classes, said.get("tuned_for"))
         if len(found.classes) != found.spec.num_classes:
             raise ValueError(f"{len(found.classes)} names of {found.spec.num_classes} classes")
     except (SpecError, KeyError, TypeError, ValueError, AttributeError) as error:

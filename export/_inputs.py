@@ -51,8 +51,11 @@ def prepare(source: Source, recipe: Recipe, images: ImageSet | None, levels: Lev
     """Correct the biases of a source for weights rounded to ``levels``, where possible.
 
     It stays as it is where its weights are not rounded, where there are no images, and where it has
-    no PyTorch layers (an ONNX file, a program of torch.export).
+    no PyTorch layers (an ONNX file, a program of torch.export). So does one that was trained under
+    this rounding: the shift is part of what it has learnt.
     """
+    if recipe.is_quantized and source.tuned_for == str(recipe):
+        return Prepared(source, False, "; trained under this rounding")
     untouched = Prepared(source, False, "")
     if not recipe.is_quantized or images is None or source.module is None:
         return untouched

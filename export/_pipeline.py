@@ -147,7 +147,7 @@ def _proven(
 ) -> Contract:
     """Return the contract with the verdict on the file and its golden sample."""
     pictures = _parity_pictures(task, contract.input, images)
-    reference = open_reference(task.source)
+    reference = open_reference(task.source, task.recipe)
     original = input_contract(task.source, "NCHW")
     expected = [reference(array) for array in calibration.model_inputs(pictures, original)]
     with _session(exporter, path) as session:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.contract import Recipe
 from edgecnn.errors import SourceError
 from edgecnn.export.parity import Logits
 from edgecnn.sources import Source
@@ -14,15 +15,16 @@ from edgecnn.sources import Source
 Forward = Callable[[NDArray[Any]], Logits]
 
 
-def open_reference(source: Source) -> Forward:
+def open_reference(source: Source, recipe: Recipe) -> Forward:
     """Return the function from a float32 array (1, C, imgsz, imgsz) to the original's logits."""
-    return _torch_forward(source) if source.module is not None else _onnx_forward(source)
+    return _torch_forward(source, recipe) if source.module is not None else _onnx_forward(source)
 
 
-def _torch_forward(source: Source) -> Forward:
+def _torch_forward(source: Source, recipe: Recipe) -> Forward:
     import torch
 
-    module = source.module
+    # What was trained under rounding means what it says under rounding.
+    module = source.rounded if source.tuned_for == str(recipe) else source.module
     if module is None:
         raise SourceError(f"{source.name} has no PyTorch module.")
 

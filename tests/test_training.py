@@ -226,6 +226,19 @@ def test_tuning_for_other_classes_keeps_all_but_the_head(data: Path, done: Path)
     assert provenance.kind == "file"
 
 
+def test_published_weights_start_a_training(data: Path, lite0_weights: None) -> None:
+    base = families.get("efficientnet_lite0")
+    pictures = datasets.load(str(data), RECIPE).train
+    spec = start.adapted(base, pictures, "auto", imgsz=32, output_stride=16)
+    assert (spec.num_classes, spec.resolution) == (3, 32)
+    assert spec.conventions.mean == weights.find(base).checkpoint.conventions.mean
+    module, provenance = start.first(spec, base, pictures, "auto", 0)
+    published = weights.read_checkpoint(weights.find(base).path)
+    stem = next(iter(module.state_dict().values()))
+    assert provenance.kind == "package"
+    assert any(torch.equal(stem, tensor) for tensor in published.tensors.values())
+
+
 def test_a_gpu_that_is_not_here_is_told(data: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")

@@ -7,7 +7,7 @@ one, so that what is drawn depends on who else draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -62,7 +62,7 @@ class Augment:
     @classmethod
     def parse(cls, text: str) -> Augment:
         """Read `mirror,shift:4,rotate:10,zoom:0.1,cutout:8`, or `none`; raises UsageError."""
-        values: dict[str, float | int | bool] = {}
+        values: dict[str, float] = {}
         for part in [] if text == NONE else text.split(","):
             name, colon, value = part.strip().partition(":")
             if name not in _READERS or name in values or (name == "mirror") == bool(colon):
@@ -83,7 +83,7 @@ class Augment:
         return ",".join(parts) or NONE
 
 
-_READERS: Mapping[str, Callable[[str], float | int | bool]] = {
+_READERS: dict[str, Callable[[str], float]] = {
     "mirror": lambda _: True,
     "shift": int,
     "rotate": float,

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgecnn import weights
 from edgecnn.errors import UsageError, WeightsError
 from edgecnn.files import replace_file
 from edgecnn.training.result import Epoch
-from edgecnn.weights import ORIGIN, Origin
+from edgecnn.weights import ORIGIN, RANGES, Origin
 
 BEST, LAST = "best.pt", "last.pt"
 _TRAINING = "training"
@@ -50,12 +50,21 @@ class Saved:
     state: dict[str, Any]
 
 
-def save_weights(path: Path, network: nn.Module, origin: Origin) -> None:
-    """Write the weights alone. Raises DiskError."""
-    _write(path, {ORIGIN: origin.to_dict(), "state_dict": network.state_dict()})
+def save_weights(
+    path: Path, network: nn.Module, origin: Origin, ranges: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the weights, and the ranges of 8-bit rounding that belong to them. Raises DiskError."""
+    content = {ORIGIN: origin.to_dict(), "state_dict": network.state_dict()}
+    _write(path, content if ranges is None else content | {RANGES: dict(ranges)})
 
 
-def save(path: Path, network: nn.Module, origin: Origin, saved: Saved) -> None:
+def save(
+    path: Path,
+    network: nn.Module,
+    origin: Origin,
+    saved: Saved,
+    ranges: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write the weights and all that the training needs to go on. Raises DiskError."""
     training = {
         "identity": dict(saved.identity),
@@ -64,7 +73,7 @@ def save(path: Path, network: nn.Module, origin: Origin, saved: Saved) -> None:
         "state": saved.state,
     }
     content = {ORIGIN: origin.to_dict(), "state_dict": network.state_dict(), _TRAINING: training}
-    _write(path, content)
+    _write(path, content if ranges is None else content | {RANGES: dict(ranges)})
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +100,7 @@ class _Training:
         self.data = datasets.load(task.data, recipe)
         pictures = self.data.train
         self.spec = start.adapted(task.base, pictures, task.weights, task.imgsz, task.output_stride)
-        self.origin = Origin(self.spec, pictures.classes)
+        self.origin = Origin(self.spec, pictures.classes, recipe.quantize)
         network, self.provenance = start.first(
             self.spec, task.base, pictures, task.weights, recipe.seed
         )
@@ -141,7 +140,7 @@ class _Training:
         correct = right(self.network, on_device, self.spec)
         rounded = None
         if self.view is not None:
-            self._restore_ranges(checkpoint.load(self._path(LAST)).state, "best_ranges")
+            quantize_aware.restore_ranges(self.view, best.ranges)
             rounded = 100 * right(self.view, on_device, self.spec) / len(tested)
         found = self._result(tested, correct, rounded)
         self._draw()
@@ -209,8 +208,7 @@ class _Training:
         self.network.load_state_dict(dict(state.tensors))  # normalization's counters too
         self.loop.restore(saved.state)
         if self.view is not None:
-            self._restore_ranges(saved.state, "ranges")
-            self.best_ranges: dict[str, Tensor] = saved.state["best_ranges"]
+            quantize_aware.restore_ranges(self.view, state.ranges)
         done = len(saved.progress.epochs)
         self.callbacks.note(f"going on after epoch {done} of {self.task.recipe.epochs} ({path})")
         return saved.progress
@@ -219,7 +217,6 @@ class _Training:
         """Nothing was done yet; the ranges of 8-bit rounding need some pictures first."""
         if self.view is not None:
             quantize_aware.calibrate(self.view, self._calibration())
-            self.best_ranges = quantize_aware.ranges(self.view)
         return Progress()
 
     def _calibration(self) -> Iterator[Tensor]:
@@ -229,22 +226,13 @@ class _Training:
             batch = self.loop.data[index * size : (index + 1) * size]
             yield normalized(batch.pixels, self.spec)
 
-    def _restore_ranges(self, state: dict[str, Any], name: str) -> None:
-        if self.view is not None:
-            quantize_aware.restore_ranges(self.view, state[name])
-
     def _keep(self) -> None:
         """The best first: where the process is killed in between, the epoch is done once more."""
-        is_best = self.progress.best == self.progress.epochs[-1].number
-        state = self.loop.state()
-        if self.view is not None:
-            state["ranges"] = quantize_aware.ranges(self.view)
-            self.best_ranges = state["ranges"] if is_best else self.best_ranges
-            state["best_ranges"] = self.best_ranges
-        if is_best:
-            checkpoint.save_weights(self._path(BEST), self.network, self.origin)
-        saved = Saved(self._identity(), self.progress, state)
-        checkpoint.save(self._path(LAST), self.network, self.origin, saved)
+        ranges = None if self.view is None else quantize_aware.ranges(self.view)
+        if self.progress.best == self.progress.epochs[-1].number:
+            checkpoint.save_weights(self._path(BEST), self.network, self.origin, ranges)
+        saved = Saved(self._identity(), self.progress, self.loop.state())
+        checkpoint.save(self._path(LAST), self.network, self.origin, saved, ranges)
         self._draw(told=False)
 
     def _draw(self, told: bool = True) -> None:

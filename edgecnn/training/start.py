@@ -94,7 +94,9 @@ def _copy_body(module: nn.Module, original: nn.Module, keeps_head: bool) -> None
 
 def _head(module: nn.Module) -> str:
     """The name of the layer that gives the logits."""
-    names = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    names: list[str] = [
+        name for name, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)
+    ]
     if not names:
         raise UsageError("the network has no layer that gives logits.")
     return str(names[-1])
