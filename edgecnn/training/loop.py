@@ -60,7 +60,7 @@ class Loop:
         self.device = peers.device(recipe.device)
         self.teacher = None if teacher is None else teacher.to(self.device)
         # The layout of the pictures; a third faster on a processor than torch's own.
-        network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(self.device).to(memory_format=torch.channels_last)
         self.view = (view or network).to(self.device)
         self.data = data.to(self.device)
         # The last pictures of an epoch that do not fill a batch are left out, unless there is
