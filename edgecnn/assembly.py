@@ -21,6 +21,12 @@ class Geometry:
     groups: int = 1
     dilation: int = 1
 
+    @classmethod
+    def flattening(cls, in_shape: Dims, out_shape: Dims) -> Geometry:
+        """Of a change of view: what reads a flattened (square) map sees all of it."""
+        is_map = len(in_shape) == 3 and in_shape[1] == in_shape[2]
+        return cls(kernel=in_shape[1]) if is_map and len(out_shape) == 1 else cls()
+
     def refined(self, op: str, channels: int) -> str:
         """`conv` or `depthwise_conv`; other operators as they are."""
         return "depthwise_conv" if op == "conv" and self.groups == channels > 1 else op

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
@@ -37,6 +37,15 @@ START = "start"
 _RUNTIMES = "edgecnn.runtimes"
 _VIEWS = ("flatten", "quantize", "dequantize", "cast")
 _PADDED = (*CONVOLUTIONS, "avg_pool", "max_pool")
+LAYER_NORM = "LayerNormalization"
+_LAYER_NORMS = (
+    # ONNX normalizes over the last axis; a vector needs no way back
+    ("transpose", "layer_norm", "transpose"),
+    ("transpose", "layer_norm"),
+    # TFLite: mean, variance, and (x / deviation - mean / deviation) * weight + bias
+    ("reduce_mean", "squared_difference", "reduce_mean", "add", "rsqrt", "mul", "sub", "mul", "add",
+     "mul", "add"),
+)  # fmt: skip
 _GATED = {"sigmoid": "swish", "hsigmoid": "hswish"}
 
 
@@ -211,17 +220,60 @@ def canonical(workload: Workload) -> Workload:
 
 def canonical_operators(operators: Sequence[Operator]) -> tuple[Operator, ...]:
     """Canonical form of a stretch of operators, -1 being what comes before it."""
-    return _merged(_without_views(operators))
+    return _merged(_with_layer_norms(_without_views(operators)))
 
 
 def _without_views(operators: Sequence[Operator]) -> tuple[Operator, ...]:
     draft = Draft(operators)
     for index, operator in enumerate(operators):
-        if operator.op in _VIEWS:
+        if _is_view(operator):
             draft.place[index] = draft.place[operator.inputs[0]]
         else:
             draft.copy(index)
     return tuple(draft.new)
+
+
+def _is_view(operator: Operator) -> bool:
+    """A transposition that leaves our shape as it was is the file's order of the same map."""
+    is_same_map = operator.op == "transpose" and operator.in_shape == operator.out_shape
+    return operator.op in _VIEWS or is_same_map
+
+
+def _with_layer_norms(operators: Sequence[Operator]) -> tuple[Operator, ...]:
+    """Layer normalization as one operator, whatever a format makes it of."""
+    draft = Draft(operators)
+    for index, operator in enumerate(operators):
+        if index in draft.place:
+            continue
+        parts = _parts_of_layer_norm(draft, index)
+        if not parts:
+            draft.copy(index)
+            continue
+        source = operator.inputs[0]
+        shape = draft.shape(source)
+        at = draft.append(
+            draft.old[parts[-1]],
+            [draft.place[source]],
+            op="layer_norm",
+            node=LAYER_NORM,
+            in_shape=shape,
+            out_shape=shape,
+            params=2 * shape[0],
+        )
+        draft.place.update(dict.fromkeys(parts, at))
+    return tuple(draft.new)
+
+
+def _parts_of_layer_norm(draft: Draft, first: int) -> range | None:
+    """The operators from `first` on that are a layer normalization of its input, if they are."""
+    source = draft.old[first].inputs[0]
+    for pattern in _LAYER_NORMS:
+        parts = range(first, first + len(pattern))
+        stretch = draft.old[first : parts.stop]
+        is_whole = tuple(o.op for o in stretch) == pattern and len(draft.shape(source)) == 3
+        if is_whole and all(set(o.inputs) <= {source, *parts} for o in stretch):
+            return parts
+    return None
 
 
 def _merged(operators: Sequence[Operator]) -> tuple[Operator, ...]:
@@ -241,8 +293,8 @@ def _merged(operators: Sequence[Operator]) -> tuple[Operator, ...]:
             pads.add(index)
         elif operator.op in _PADDED and before in pads:
             draft.copy(index, in_shape=operators[before].in_shape)
-        elif operator.op in ("add", "mul") and len(operator.inputs) == 2:
-            _copy_largest_first(draft, index)
+        elif operator.op in _JOINS:
+            _JOINS[operator.op](draft, index)
         else:
             draft.copy(index)
     return tuple(draft.new)
@@ -275,9 +327,35 @@ def _pads_convolution(draft: Draft, index: int) -> bool:
     return len(readers) == 1 and readers[0].op in _PADDED
 
 
+def _join(draft: Draft, index: int) -> None:
+    """A join whose result only another join reads is part of that one."""
+    if _is_joined_again(draft, index):
+        return
+    inputs = list(_joined(draft, index))
+    shape = draft.shape(inputs[0])
+    joined = replace(draft.old[index], in_shape=shape)
+    draft.place[index] = draft.append(joined, [draft.place[i] for i in inputs])
+
+
+def _is_joined_again(draft: Draft, index: int) -> bool:
+    readers = [o for o in draft.old if index in o.inputs]
+    return len(readers) == 1 and readers[0].op == "concat"
+
+
+def _joined(draft: Draft, index: int) -> Iterator[int]:
+    for source in draft.old[index].inputs:
+        if source >= 0 and draft.old[source].op == "concat" and _is_joined_again(draft, source):
+            yield from _joined(draft, source)
+        else:
+            yield source
+
+
 def _copy_largest_first(draft: Draft, index: int) -> None:
     """Operands of an addition or a product: a gate's factors come second."""
     operator = draft.old[index]
+    if len(operator.inputs) != 2:
+        draft.copy(index)
+        return
     first, second = operator.inputs
     if prod(draft.shape(first)) >= prod(draft.shape(second)):
         draft.copy(index)
@@ -285,3 +363,6 @@ def _copy_largest_first(draft: Draft, index: int) -> None:
     inputs = (draft.place[second], draft.place[first])
     swapped = replace(operator, in_shape=draft.shape(second))
     draft.place[index] = draft.append(swapped, inputs)
+
+
+_JOINS = {"add": _copy_largest_first, "mul": _copy_largest_first, "concat": _join}

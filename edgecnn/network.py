@@ -55,7 +55,9 @@ class LayerNorm2d(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W), the same shape out."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normalized = super().forward(input.permute(0, 2, 3, 1))
+        # Contiguous, or torch's exporter writes the order in memory into the graph, as a Gather.
+        return normalized.permute(0, 3, 1, 2).contiguous()
 
 
 class LayerScale(nn.Module):

@@ -211,7 +211,7 @@ class _Reader:
             results=node.output,
             in_shape=in_shape,
             out_shape=out_shape,
-            geometry=self.geometry(node, op, in_shape),
+            geometry=self.geometry(node, op, in_shape, out_shape),
             params=self.params(node),
         )
 
@@ -251,7 +251,9 @@ class _Reader:
         stated = [self.scalars.get(name) for name in node.input[1:3]]
         return tuple(stated) or (attributes.get("min"), attributes.get("max"))
 
-    def geometry(self, node: Any, op: str, in_shape: Dims) -> Geometry:
+    def geometry(self, node: Any, op: str, in_shape: Dims, out_shape: Dims) -> Geometry:
+        if op == "flatten":
+            return Geometry.flattening(in_shape, out_shape)
         attributes = {a.name: a for a in node.attribute}
         window = _ints(attributes.get("kernel_shape"), ())
         if op == "conv" and not window:

@@ -114,7 +114,11 @@ class _Tensor:
 
 @dataclass
 class _Reader:
-    """Turns TFLite operators into operators; `constants` grows by what is computed from them."""
+    """Turns TFLite operators into operators.
+
+    `constants` grows by what is computed from them. `maps` are maps that lie channels first in the
+    file, with their shapes.
+    """
 
     path: Path
     tensors: tuple[_Tensor, ...]
@@ -125,6 +129,7 @@ class _Reader:
     assembly: Assembly = field(default_factory=Assembly)
     counted: set[int] = field(default_factory=set)
     made: set[int] = field(default_factory=set)
+    maps: dict[int, Dims] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, model: Table) -> _Reader:
@@ -168,6 +173,8 @@ class _Reader:
         if not op:
             self.assembly.unknown[node] = None
         in_shape, out_shape = self.shape(sources[0]), self.shape(results[0])
+        if op in _REORDERING and self._is_reordered(sources[0], results[0]):
+            out_shape = self.maps[results[0]] = in_shape
         weights = [i for i in operands if i in self.constants]
         op, in_shape, out_shape = _pooled(op or node, in_shape, out_shape)
         if op == "linear":
@@ -181,7 +188,7 @@ class _Reader:
             results=results,
             in_shape=in_shape,
             out_shape=out_shape,
-            geometry=self._geometry(op, in_shape, weights, options, slots),
+            geometry=self._geometry(op, (in_shape, out_shape), weights, options, slots),
             params=sum(self._fresh(weights)) if op in _LEARNING else 0,
         )
         self._activation(results, options, slots)
@@ -190,6 +197,8 @@ class _Reader:
 
     def shape(self, index: int) -> Dims:
         """Without the batch, channels first."""
+        if index in self.maps:
+            return self.maps[index]
         dims = self.tensors[index].shape
         if any(size < 1 for size in dims) or not dims:
             raise SourceError(
@@ -198,11 +207,24 @@ class _Reader:
             )
         return (dims[3], dims[1], dims[2]) if len(dims) == 4 else dims[1:] or dims
 
+    def _is_reordered(self, before: int, after: int) -> bool:
+        """Whether channels come first where they came last: the same map, in our view."""
+        batch, *sizes = self.tensors[before].shape
+        return len(sizes) == 3 and self.tensors[after].shape == (batch, sizes[2], *sizes[:2])
+
     def _geometry(
-        self, op: str, in_shape: Dims, weights: list[int], options: Table | None, slots: _Slots
+        self,
+        op: str,
+        shapes: tuple[Dims, Dims],
+        weights: list[int],
+        options: Table | None,
+        slots: _Slots,
     ) -> Geometry:
+        in_shape, _ = shapes
         if op == "global_pool":
             return Geometry(kernel=max(in_shape[1:]))
+        if op == "flatten":
+            return Geometry.flattening(*shapes)
         if options is None or slots.strides is None:
             return Geometry()
         stride = max(options.scalar(slot, "<i") for slot in slots.strides)
@@ -262,6 +284,7 @@ class _Reader:
                 yield prod(self.tensors[index].shape)
 
 
+_REORDERING = ("transpose", "flatten")
 _LEARNING = frozenset({"conv", "linear", "matmul"})
 
 

@@ -18,7 +18,8 @@ from edgecnn.fusion import Target
 from edgecnn.spec import ModelSpec, parse_rows
 from edgecnn.workload import Workload
 
-FAMILIES = {spec.family: spec for spec in reversed(families.all().values())}
+FAMILIES = {spec.family: spec for spec in reversed(families.mobile())}
+CLASSIC = {s.family: s for s in reversed(families.all().values()) if s.family not in FAMILIES}
 TINY = 4096
 """Elements that a processor goes through in about a microsecond."""
 AARCH64 = Target(machine="aarch64", isa=frozenset({"asimd"}))
@@ -318,6 +319,20 @@ def test_fusing_loses_no_work(spec: ModelSpec, runtime: str) -> None:
     assert len(executed.operators) < len(found.operators)
     for index, operator in enumerate(executed.operators):
         assert all(-1 <= i < index for i in operator.inputs), operator.name
+
+
+@pytest.mark.parametrize("runtime", fusion.modeled())
+@pytest.mark.parametrize("spec", CLASSIC.values(), ids=CLASSIC)
+def test_classic_networks_lose_no_work(spec: ModelSpec, runtime: str) -> None:
+    """Operators that a runtime's model does not know stay under a name of their own."""
+    found = workload.from_spec(spec)
+    for precision in PRECISIONS[runtime]:
+        executed = fusion.fused(found, runtime, Target(precision))
+        assert executed.macs == found.macs
+        assert executed.params == found.folded().params
+        assert all(operator.node for operator in executed.operators)
+        encoder = Encoder(runtime, Target(precision))
+        assert sum(features(one).macs for one in _encoded(encoder, spec)) == found.macs
 
 
 def test_features_by_algebra() -> None:

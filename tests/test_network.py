@@ -110,6 +110,18 @@ SMALL = [
     "mobilenet_v4_conv_medium@r64",
     "mnasnet_a1@w0.5,r96",
     "mnasnet_small@w1.3,d1.5,r64",
+    "alexnet@w0.25,r80",
+    "convnext_tiny@w0.25,r64",
+    "googlenet@w0.5,r64",
+    "inception_v3@w0.25,r96",
+    "lenet5",
+    "mlp_300_100",
+    "neocognitron",
+    "nin@w0.25,r96",
+    "resnet18@r64",
+    "resnext50_32x4d@w0.5,r64",
+    "seresnet50@w0.5,r64",
+    "vgg11_bn@w0.25,r64",
 ]
 
 

@@ -1,0 +1,35 @@
+"""Every family exported to ONNX and TFLite, in float and in 8 bits, against the original."""
+
+from pathlib import Path
+
+import pytest
+import small_models
+from export_cases import pictures
+from test_workload_graphs import random_source
+
+from edgecnn import export
+from edgecnn.contract import Recipe
+from edgecnn.runtimes import missing_package
+from edgecnn.spec import ModelSpec
+
+pytestmark = pytest.mark.slow
+
+FAMILIES = small_models.smallest()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "w8a8"])
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+@pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
+def test_parity(spec: ModelSpec, name: str, precision: str, tmp_path: Path) -> None:
+    missing = missing_package(*export.get(name).requires)
+    if missing:
+        pytest.skip(f"export to {name}: {missing}")
+    made = export.export(
+        random_source(spec),
+        name,
+        Recipe.parse(precision),
+        tmp_path / f"{spec.family}.{name}",
+        calibration_folder=pictures(),
+    )
+    parity = made.required_contract().parity
+    assert parity is not None and parity.passed, parity
