@@ -177,7 +177,7 @@ def damaged(kind: str, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["models", "--family", "resnext"], EXIT_USAGE, "allowed: efficientnet,"),
+        (["models", "--family", "densenet"], EXIT_USAGE, "allowed: alexnet,"),
         (["describe", "mobilenet_v9"], EXIT_BAD_INPUT, "did you mean mobilenet_v"),
         (["describe", "mobilenet_v2@q3"], EXIT_BAD_INPUT, "not understood"),
         (["profile", "gone.onnx"], EXIT_BAD_INPUT, "no such file"),
