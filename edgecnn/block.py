@@ -144,8 +144,8 @@ class Block:
 
     `se` is squeeze-and-excitation as in MnasNet and EfficientNet: the ratio is of the row's *input*
     channels (of its output channels in basic and bottle rows, as in SE-ResNet), the inner
-    activation is the row's, the gate is a sigmoid. `hse` is MobileNetV3's: the
-    ratio is of the *expanded* channels, rounded to 8, inner activation ReLU, gate hard-sigmoid.
+    activation is the row's, the gate is a sigmoid. `hse` is MobileNetV3's: the ratio is of the
+    *expanded* channels, rounded to 8, inner activation ReLU, gate hard-sigmoid.
     `padding` in pixels on each side; without it the convention decides. `branches` are those of a
     mixed row, each as text.
     Flags: `noskip` no shortcut; `bias` a bias in place of batch normalization; `both` a bias and

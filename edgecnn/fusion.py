@@ -237,17 +237,11 @@ def canonical_operators(operators: Sequence[Operator]) -> tuple[Operator, ...]:
 def _without_views(operators: Sequence[Operator]) -> tuple[Operator, ...]:
     draft = Draft(operators)
     for index, operator in enumerate(operators):
-        if _is_view(operator):
+        if operator.op in _VIEWS:
             draft.place[index] = draft.place[operator.inputs[0]]
         else:
             draft.copy(index)
     return tuple(draft.new)
-
-
-def _is_view(operator: Operator) -> bool:
-    """A transposition that leaves our shape as it was is the file's order of the same map."""
-    is_same_map = operator.op == "transpose" and operator.in_shape == operator.out_shape
-    return operator.op in _VIEWS or is_same_map
 
 
 def _with_layer_norms(operators: Sequence[Operator]) -> tuple[Operator, ...]:

@@ -118,7 +118,7 @@ class _Reader:
     """Turns TFLite operators into operators.
 
     `constants` grows by what is computed from them. `maps` are maps that lie channels first in the
-    file, with their shapes.
+    file, with their shapes: how they come to lie so is a change of view.
     """
 
     path: Path
@@ -175,7 +175,8 @@ class _Reader:
             self.assembly.unknown[node] = None
         in_shape, out_shape = self.shape(sources[0]), self.shape(results[0])
         if op in _REORDERING and self._is_reordered(sources[0], results[0]):
-            out_shape = self.maps[results[0]] = in_shape
+            op, out_shape = "flatten", in_shape
+            self.maps[results[0]] = in_shape
         weights = [i for i in operands if i in self.constants]
         op, in_shape, out_shape = _pooled(op or node, in_shape, out_shape)
         op = self._gelu(op, table, weights)

@@ -372,8 +372,13 @@ def without(state: State, parts: Sequence[str]) -> State:
 
 
 def load_file(model: nn.Module, path: Path, spec: ModelSpec | None = None) -> Provenance:
-    """Load a checkpoint that the user named; `spec` helps with timm's safetensors files."""
+    """Load a checkpoint that the user named.
+
+    `spec` helps with timm's safetensors files, and says which parts are left out.
+    """
     state = read_checkpoint(path)
+    if spec is not None:
+        state = without(state, [part for c in spec.checkpoints for part in c.left_out])
     reference: tuple[str, ...] = ()
     own_names = model.state_dict().keys() & state.tensors.keys()
     if not state.ordered and not own_names and spec is not None:

@@ -30,8 +30,6 @@ IN_PLACE = frozenset({
     "batch_norm", "clip", "flatten", "gelu", "gelu_scale", "gelu_sigmoid", "gelu_tanh", "hsigmoid",
     "hswish", "layer_norm", "layer_scale", "mul", "relu", "relu6", "sigmoid", "swish", "tanh",
 })  # fmt: skip
-
-
 FOLDED = ("batch_norm", "layer_scale")
 """What becomes part of the weights of a convolution before it."""
 

@@ -1,9 +1,7 @@
 """What follows on a convolution folded into its weights: normalization, and a layer's scale.
 
-Every runtime would fold normalization anyway.
-
-Converters take half the time over a graph without it, and bias correction sees the very weights
-that are rounded later.
+Every runtime would do it with normalization anyway. Converters take half the time over a graph
+without it, and bias correction sees the very weights that are rounded later.
 """
 
 import copy
@@ -22,8 +20,8 @@ _IN_ORDER = (nn.Sequential, Residual, Scale)
 def folded(module: nn.Module) -> nn.Module:
     """Return a copy of ``module``, in eval mode, that computes the same with fewer operators.
 
-    Only a convolution directly in front of a normalization in a plain sequence is touched; a module
-    without plain sequences is returned as it is.
+    Only a convolution directly in front of a normalization in a plain sequence is touched, or one
+    whose result a layer scale takes; a module without plain sequences is returned as it is.
     """
     if not any(type(container) in _IN_ORDER for container in module.modules()):
         return module
