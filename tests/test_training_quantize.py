@@ -221,6 +221,7 @@ def _top1(weights: Path, precision: str, format_name: str, calibration: Path, te
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_tuning_wins_back_what_quantization_loses(tmp_path: Path) -> None:
     """MNIST, 6000 pictures: the figures are printed; the tolerances are those of 1000 pictures."""
     mnist = _data_folder() / "mnist"
