@@ -63,7 +63,7 @@ def test_a_png_without_its_package_says_what_to_install(
 
 def test_a_png_without_fonts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("resvg_py", reason="pip install edgecnn[report]")
-    monkeypatch.setattr(plots, "_png", lambda picture: b"the same, since words are left out")
+    monkeypatch.setattr(plots, "png", lambda picture: b"the same, since words are left out")
     with pytest.raises(UnavailableError, match="no font"):
         plots.check(tmp_path / "p.png")
 
