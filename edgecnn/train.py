@@ -24,13 +24,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from edgecnn import documents
 from edgecnn.accuracy import Interval, wilson
 from edgecnn.errors import DivergedError as DivergedError
-from edgecnn.errors import UsageError
 from edgecnn.network import build
 from edgecnn.spec import ModelSpec
 from edgecnn.train_data import Pictures, split
 from edgecnn.training.augment import varied as varied
 from edgecnn.training.batches import Batch, normalized, right, tensors, torch_as
 from edgecnn.training.optimizing import OPTIMIZERS, decay_groups, warmup_cosine
+from edgecnn.training.recipe import refuse_unsound, require_known
 
 SCHEMA = 1
 
@@ -64,24 +64,20 @@ class Recipe:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            known = ", ".join(OPTIMIZERS)
-            raise UsageError(f"unknown optimizer {self.optimizer!r}; allowed: {known}.")
-        sound = {
-            "epochs": self.epochs >= 1,
-            "batch": self.batch >= 2,  # batch normalization needs more than one value
-            "learning_rate": 0 < self.learning_rate < math.inf,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "warmup": 0 <= self.warmup < 1,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "shift": self.shift >= 0,
-            "held_out": self.held_out >= 1,
-            "limit": self.limit is None or self.limit >= 1,
-            "threads": self.threads >= 1,
-        }
-        wrong = next((name for name, good in sound.items() if not good), None)
-        if wrong is not None:
-            raise UsageError(f"{wrong} of the recipe is {getattr(self, wrong)!r}, out of range.")
+        require_known("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        refuse_unsound(
+            self,
+            epochs=self.epochs >= 1,
+            batch=self.batch >= 2,  # batch normalization needs more than one value
+            learning_rate=0 < self.learning_rate < math.inf,
+            weight_decay=0 <= self.weight_decay < math.inf,
+            warmup=0 <= self.warmup < 1,
+            label_smoothing=0 <= self.label_smoothing < 1,
+            shift=self.shift >= 0,
+            held_out=self.held_out >= 1,
+            limit=self.limit is None or self.limit >= 1,
+            threads=self.threads >= 1,
+        )
 
     @property
     def digest(self) -> str:

@@ -56,10 +56,10 @@ class Recipe:
     quantize: str | None = None
 
     def __post_init__(self) -> None:
-        _require_known("optimizer", self.optimizer, tuple(OPTIMIZERS))
-        _require_known("device", self.device, DEVICES)
+        require_known("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        require_known("device", self.device, DEVICES)
         if self.quantize is not None:
-            _require_known("quantization", self.quantize, QUANTIZATIONS)
+            require_known("quantization", self.quantize, QUANTIZATIONS)
         refuse_unsound(
             self,
             epochs=self.epochs >= 1,
@@ -97,7 +97,8 @@ def refuse_unsound(recipe: object, **sound: bool) -> None:
         raise UsageError(f"{wrong} of the recipe is {getattr(recipe, wrong)!r}, out of range.")
 
 
-def _require_known(what: str, value: str, known: tuple[str, ...]) -> None:
+def require_known(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UsageError where a name is none of those that are known."""
     if value not in known:
         raise UsageError(f"unknown {what} {value!r}; allowed: {', '.join(known)}.")
 
