@@ -32,7 +32,7 @@ OPS = {
     42: ("DIV", "div"), 43: ("SQUEEZE", "flatten"), 53: ("CAST", "cast"), 60: ("PADV2", "pad"),
     70: ("EXPAND_DIMS", "flatten"), 114: ("QUANTIZE", "quantize"), 117: ("HARD_SWISH", "hswish"),
     126: ("BATCH_MATMUL", "matmul"), 150: ("GELU", "gelu"),
-    76: ("RSQRT", "rsqrt"), 99: ("SQUARED_DIFFERENCE", "squared_difference"),
+    74: ("SUM", "reduce_sum"), 76: ("RSQRT", "rsqrt"), 99: ("SQUARED_DIFFERENCE", "squared_difference"),
 }  # fmt: skip
 _CUSTOM = 32
 _ACTIVATIONS = {0: "none", 1: "relu", 2: "clip", 3: "relu6", 4: "tanh"}
@@ -301,9 +301,12 @@ _LEARNING = frozenset({"conv", "linear", "matmul"})
 
 
 def _pooled(op: str, in_shape: Dims, out_shape: Dims) -> tuple[str, Dims, Dims]:
-    """A mean over the whole image by either name; its result keeps height and width of 1."""
-    is_mean = op in ("reduce_mean", "avg_pool") and len(in_shape) == 3
-    if is_mean and prod(out_shape) == in_shape[0]:
+    """A mean over the whole image by any name; its result keeps height and width of 1.
+
+    Of an image of one element the converter writes a sum.
+    """
+    names = {"reduce_mean", "avg_pool"} | ({"reduce_sum"} if in_shape[1:] == (1, 1) else set())
+    if op in names and len(in_shape) == 3 and prod(out_shape) == in_shape[0]:
         return "global_pool", in_shape, (in_shape[0], 1, 1)
     return op, in_shape, out_shape
 

@@ -21,7 +21,7 @@ def small(spec: ModelSpec) -> ModelSpec:
         return spec
     is_mobile = spec.family in {one.family for one in families.mobile()}
     narrow = spec if is_mobile else spec.scaled(WIDTH)
-    for resolution in (RESOLUTION, 96):
+    for resolution in (RESOLUTION, 128):
         found = narrow.scaled(resolution=resolution)
         try:
             layers.lower(found)

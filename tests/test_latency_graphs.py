@@ -139,7 +139,7 @@ STRUCTURES = {"onnx": _onnx_nodes, "tflite": _tflite_operators}
 
 
 def _exported(spec: ModelSpec, format_name: str, precision: str, folder: Path) -> Path:
-    from test_workload_graphs import _source
+    from test_workload_graphs import random_source
 
     exporter = export.get(format_name)
     missing = missing_package(*exporter.requires)
@@ -147,7 +147,7 @@ def _exported(spec: ModelSpec, format_name: str, precision: str, folder: Path) -
         pytest.skip(f"export to {format_name}: {missing}")
     path, recipe = folder / f"exported.{format_name}", Recipe.parse(precision)
     images = _pictures(spec, exporter.layout)[0] if recipe.needs_calibration else None
-    exporter.convert(_source(spec), recipe, path, calibration=images, uint8_input=False)
+    exporter.convert(random_source(spec), recipe, path, calibration=images, uint8_input=False)
     return path
 
 
