@@ -394,7 +394,17 @@ def test_designed_networks_are_within_their_ranges() -> None:
     assert any(b.channels % 8 for b in blocks if b.kind == "mbconv")
 
 
+def test_a_width_makes_whole_networks_narrow() -> None:
+    def channels(width: float) -> float:
+        specs = _drawn(40, ranges=design.Ranges(width=(width, width)))
+        return sum(b.channels for s in specs for b in s.blocks if b.kind == "mbconv")
+
+    assert channels(0.2) < 0.6 * channels(1.0)
+
+
 def test_a_backward_range_is_refused() -> None:
+    with pytest.raises(UsageError, match="width is 0 to 1"):
+        design.Ranges(width=(0.0, 1.0))
     with pytest.raises(UsageError, match="resolution is 320 to 32"):
         design.Ranges(resolution=(320, 32))
     with pytest.raises(UsageError, match="allow more"):
