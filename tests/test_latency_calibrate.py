@@ -267,6 +267,7 @@ def test_nodes_that_are_not_the_networks_are_told_and_not_learnt_from(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("runtime", ["ort", "litert"])
 def test_this_machine_is_calibrated_and_predicted(tmp_path: Path, runtime: str) -> None:
     request = Request(runtime, minutes=2)
