@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 
 from edgecnn import (
     export,
@@ -35,10 +36,12 @@ RUNTIMES = {"onnx": "ort", "tflite": "litert"}
 READERS = {"onnx": onnx_graph.workload, "tflite": tflite_graph.workload}
 COMBINATIONS = [(name, p) for name, precisions in graphs.PRECISIONS.items() for p in precisions]
 SMALLEST = {
-    family: min(
-        (s for s in families.mobile() if s.family == family),
-        key=lambda s: workload.from_spec(s).macs,
-    ).scaled(resolution=64)
+    family: small_models.shallow(
+        min(
+            (s for s in families.mobile() if s.family == family),
+            key=lambda s: workload.from_spec(s).macs,
+        ).scaled(resolution=64)
+    )
     for family in sorted({s.family for s in families.mobile()})
 }
 

@@ -29,7 +29,7 @@ from edgecnn.worker_process import WorkerProcess, local_command
 
 pytestmark = pytest.mark.alone
 
-QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=1.0, stages=False)
+QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=0.2, stages=False)
 
 
 @pytest.fixture(scope="module")
