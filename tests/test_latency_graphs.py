@@ -1,6 +1,7 @@
 """Written graphs against exported ones: the same operators, for every family and every block."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -371,6 +372,11 @@ def _drawn(count: int, seed: int = 0, ranges: design.Ranges | None = None) -> li
     return [design.random_spec(random, ranges or design.Ranges()) for _ in range(count)]
 
 
+@cache
+def _many() -> list[ModelSpec]:
+    return _drawn(1500)
+
+
 def test_a_seed_gives_the_same_networks() -> None:
     assert [str(s) for s in _drawn(20)] == [str(s) for s in _drawn(20)]
     assert len({str(s).split("\n", 1)[1] for s in _drawn(50)}) == 50
@@ -447,7 +453,7 @@ def _kind(one: Signature) -> str:
 def test_designed_networks_reach_around_the_zoo(format_name: str, precision: str) -> None:
     """Of the operators of 1,500 networks, the smallest and the largest, with a table's slack."""
     encoder = Encoder(RUNTIMES[format_name], Target.here(precision))
-    known = _figures(_drawn(1500), encoder)
+    known = _figures(_many(), encoder)
     drawn = Random(1)
     spaces = [space.Space.load(name) for name in space.names()]
     wanted = [s for s in families.mobile() if s.resolution <= 320]
