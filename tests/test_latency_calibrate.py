@@ -145,6 +145,7 @@ def test_coefficients_that_do_not_fit_the_kinds_are_refused(table: Table, tmp_pa
 def test_an_interrupted_calibration_goes_on_with_every_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgecnn.latency.fit.ROUNDS", 20)  # it is quick; how good does not matter
     stopped = latency_law.Paper(stop_after=100)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         # The last networks are then chosen by what a first fit does not know.
@@ -260,8 +261,9 @@ def test_formats_are_those_that_the_runtime_reads() -> None:
 
 
 def test_nodes_that_are_not_the_networks_are_told_and_not_learnt_from(
-    table: Table, tmp_path: Path
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgecnn.latency.fit.ROUNDS", 100)
     paper = latency_law.Paper()
     paper.nodes = (NodeTime("RESIZE", 1.0),)
     strange = latency_law.table(tmp_path, paper)
