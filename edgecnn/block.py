@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from edgecnn import branches
@@ -255,15 +256,15 @@ class Block:
         return "_".join([self.kind, *parts, *self.branches, *activation, *self.flags])
 
     @cached_property
-    def _hash(self) -> int:
-        return hash(tuple(getattr(self, name) for name in _DEFAULTS))
+    def number(self) -> int:
+        """Equal rows have equal numbers, in one process; to look them up millions of times."""
+        return _NUMBERS.setdefault(tuple(getattr(self, name) for name in _DEFAULTS), next(_NEXT))
 
     def __hash__(self) -> int:
-        """Computed once: a search asks for it millions of times."""
-        return self._hash
+        return hash(self.number)
 
     def __reduce__(self) -> tuple[Callable[[str], Block], tuple[str]]:
-        """Pickled as text: texts have other hashes in another process."""
+        """Pickled as text: rows have other numbers in another process."""
         return Block.parse, (str(self),)
 
     @property
@@ -272,6 +273,8 @@ class Block:
         return "noskip" not in self.flags
 
 
+_NUMBERS: dict[tuple[Any, ...], int] = {}
+_NEXT = count()
 _ORDER = tuple(TOKENS)
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Block)}
 _INSTANCE_FIELDS = {*TOKENS, "activation", "branches"}

@@ -26,6 +26,8 @@ from edgecnn.workload import Operator, Workload, row_operators
 _ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "w8a8": 1, "w8a32": 4}
 _WEIGHTS = (*CONVOLUTIONS, "linear")
 _BIAS_BYTES = 4
+_RESTS = tuple(Rest)
+_CONVOLUTIONS, _OTHERS, _NOTHING = map(_RESTS.index, _RESTS)
 _WITHOUT_CONVOLUTION = ("pool", "maxpool", "avgpool", "norm", "dense", "linear")
 """Kinds of rows."""
 
@@ -154,12 +156,18 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 @dataclass(eq=False, slots=True)
 class _Point:
-    """A place between two rows: a feature map, and the rows seen to follow on it."""
+    """A place between two rows: a feature map, and the rows seen to follow on it.
+
+    For each kind of rest that may lie behind them, by their number.
+    """
 
     shape: Shape
     entry: Entry
-    inner: dict[Block, tuple[int, _Point]] = field(default_factory=dict)
-    closing: dict[tuple[Block, bool], tuple[int, _Point]] = field(default_factory=dict)
+    followed: tuple[dict[int, _Step], ...] = field(default_factory=lambda: tuple({} for _ in Rest))
+
+
+_Step = tuple[int, _Point]
+"""The number of a row, and the place behind it."""
 
 
 @dataclass
@@ -177,6 +185,7 @@ class Encoder:
     _numbers: dict[Signature, int] = field(default_factory=dict)
     _rows: dict[tuple[int, ...], int] = field(default_factory=dict)
     _points: dict[tuple[Shape, Entry, str], _Point] = field(default_factory=dict)
+    _starts: dict[tuple[int, int, str], _Point] = field(default_factory=dict)
 
     def rows(self, spec: ModelSpec) -> list[int]:
         """The numbers of a spec's rows, in order; new ones are lowered and fused.
@@ -186,20 +195,13 @@ class Encoder:
             UsageError: there is no model of what the runtime fuses at this precision.
         """
         blocks, conventions = spec.blocks, spec.conventions
-        start = Shape(spec.input_channels, spec.resolution)
-        point = self._point(start, Entry(spec.input_shape), conventions.padding)
-        split = len(blocks)
-        while split and blocks[split - 1].kind in _WITHOUT_CONVOLUTION:
-            split -= 1
+        picture = (spec.input_channels, spec.resolution, conventions.padding)
+        point = self._starts.get(picture) or self._start(*picture)
         found = []
-        # The last row with a convolution, and what follows it, may be executed otherwise.
-        for block in blocks[: max(split - 1, 0)]:
-            step = point.inner.get(block) or self._inner(point, block, conventions)
-            found.append(step[0])
-            point = step[1]
-        for index in range(max(split - 1, 0), len(blocks)):
-            key = (blocks[index], index + 1 == len(blocks))
-            step = point.closing.get(key) or self._closing(point, key, conventions)
+        for block, rest in zip(blocks, _rests(blocks), strict=True):
+            step = point.followed[rest].get(block.number) or self._step(
+                point, block, conventions, rest
+            )
             found.append(step[0])
             point = step[1]
         return found
@@ -220,31 +222,24 @@ class Encoder:
             self.signatures.append(of)
         return found
 
-    def _inner(self, point: _Point, block: Block, conventions: Conventions) -> tuple[int, _Point]:
-        step = self._step(point, block, conventions, Rest.CONVOLUTIONS)
-        point.inner[block] = step
-        return step
+    def _start(self, channels: int, resolution: int, padding: str) -> _Point:
+        entry = Entry((channels, resolution, resolution))
+        found = self._point(Shape(channels, resolution), entry, padding)
+        self._starts[channels, resolution, padding] = found
+        return found
 
-    def _closing(
-        self, point: _Point, key: tuple[Block, bool], conventions: Conventions
-    ) -> tuple[int, _Point]:
-        block, is_last = key
-        rest = Rest.NOTHING if is_last else Rest.OTHERS
-        step = point.closing[key] = self._step(point, block, conventions, rest)
-        return step
-
-    def _step(
-        self, point: _Point, block: Block, conventions: Conventions, rest: Rest
-    ) -> tuple[int, _Point]:
+    def _step(self, point: _Point, block: Block, conventions: Conventions, rest: int) -> _Step:
         operators = canonical_operators(row_operators(block, point.shape, conventions))
-        done = runtime(self.runtime).fuse(operators, self.target, point.entry, rest)
+        done = runtime(self.runtime).fuse(operators, self.target, point.entry, _RESTS[rest])
         numbers = tuple(self.number(one) for one in signatures(done.operators))
         row = self._rows.setdefault(numbers, len(self.operators))
         if row == len(self.operators):
             self.operators.append(numbers)
         _, shape = lower_row(block, point.shape, conventions)
         entry = Entry(operators[-1].out_shape, done.form)
-        return row, self._point(shape, entry, conventions.padding)
+        step = row, self._point(shape, entry, conventions.padding)
+        point.followed[rest][block.number] = step
+        return step
 
     def _point(self, shape: Shape, entry: Entry, padding: str) -> _Point:
         key = (shape, entry, padding)
@@ -252,3 +247,11 @@ class Encoder:
         if found is None:
             found = self._points[key] = _Point(shape, entry)
         return found
+
+
+def _rests(blocks: Sequence[Block]) -> list[int]:
+    """What lies behind each row: the last one with a convolution may be executed otherwise."""
+    last = len(blocks) - 1
+    while last > 0 and blocks[last].kind in _WITHOUT_CONVOLUTION:
+        last -= 1
+    return [_CONVOLUTIONS] * last + [_OTHERS] * (len(blocks) - 1 - last) + [_NOTHING]

@@ -31,8 +31,8 @@ OPS = {
     39: ("TRANSPOSE", "transpose"), 40: ("MEAN", "reduce_mean"), 41: ("SUB", "sub"),
     42: ("DIV", "div"), 43: ("SQUEEZE", "flatten"), 53: ("CAST", "cast"), 60: ("PADV2", "pad"),
     70: ("EXPAND_DIMS", "flatten"), 114: ("QUANTIZE", "quantize"), 117: ("HARD_SWISH", "hswish"),
-    126: ("BATCH_MATMUL", "matmul"), 150: ("GELU", "gelu"),
-    74: ("SUM", "reduce_sum"), 76: ("RSQRT", "rsqrt"), 99: ("SQUARED_DIFFERENCE", "squared_difference"),
+    126: ("BATCH_MATMUL", "matmul"), 150: ("GELU", "gelu"), 74: ("SUM", "reduce_sum"),
+    76: ("RSQRT", "rsqrt"), 99: ("SQUARED_DIFFERENCE", "squared_difference"),
 }  # fmt: skip
 _CUSTOM = 32
 _ACTIVATIONS = {0: "none", 1: "relu", 2: "clip", 3: "relu6", 4: "tanh"}

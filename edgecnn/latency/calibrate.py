@@ -73,7 +73,12 @@ _HEADS = design.Ranges(
     row_macs=40_000_000,
 )
 _WHOLE_NETWORKS = design.Ranges(
-    rows=(5, 16), resolution=(64, 320), last_map=(4, 14), classes=(100, 1500)
+    rows=(4, 16),
+    resolution=(48, 320),
+    width=(0.15, 1.5),
+    last_map=(4, 14),
+    classes=(100, 1500),
+    activations=("relu", "relu", "relu6", "swish", "hswish"),
 )
 
 _RANGES = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS)

@@ -29,7 +29,7 @@ _ODD = 0.25
 as published ones have. Without, tables would say of unusual networks what they do not know; with
 more, most of what is measured would be convolutions that no network has."""
 
-_GATES = (("",), ("",), ("", "se"), ("se",), ("", "hse"), ("", "", "se", "hse"))
+_GATES = (("",), ("",), ("",), ("", "se"), ("se",), ("", "hse"), ("", "", "se", "hse"))
 """What rows of one network have: a network mostly has gates or none, and what it has changes how
 its other operators find the caches."""
 _ONE_ACTIVATION = 0.6
@@ -48,10 +48,11 @@ Span = tuple[int, int]
 class Ranges:
     """What networks are drawn from. Channels, pixels and costs are drawn on a logarithmic scale.
 
-    `channels` are those that leave a row, `head` those of the convolutions before and behind the
-    mean. Rows of stride 2 lie anywhere, as many as lead to a map of `last_map` pixels at the mean.
-    `kernels` are of depthwise convolutions, `dense_kernels` of others; in odd networks the former
-    are of all. A `conv` row may also be pointwise.
+    `width` is a factor on the channels of a whole network, `channels` are those that leave a row,
+    `head` those of the convolutions before and behind the mean. Rows of stride 2 lie anywhere, as
+    many as lead to a map of `last_map` pixels at the mean. `kernels` are of depthwise convolutions,
+    `dense_kernels` of others; in odd networks the former are of all. A `conv` row may also be
+    pointwise.
     An entry that stands twice in a tuple is drawn twice as often. `row_macs` and `tensor_elements`
     bound a row's multiply-adds, and the size of each of its results and weights: channels are
     halved until both fit; where that is not enough, the row becomes a pointwise convolution of
@@ -60,6 +61,7 @@ class Ranges:
 
     rows: Span = (3, 12)
     resolution: Span = (32, 320)
+    width: tuple[float, float] = (1.0, 1.0)
     channels: Span = (8, 640)
     head: Span = (256, 2048)
     classes: Span = (10, 1500)
@@ -77,6 +79,11 @@ class Ranges:
     def __post_init__(self) -> None:
         spans = {n: getattr(self, n) for n in _SPANS}
         spans["expand"] = self.expand
+        if not 0 < self.width[0] <= self.width[1]:
+            raise UsageError(
+                f"the range of width is {self.width[0]:g} to {self.width[1]:g}; allowed: above 0, "
+                "in order."
+            )
         for name, (low, high) in spans.items():
             if not 1 <= low <= high:
                 raise UsageError(
@@ -106,6 +113,7 @@ class _Drawing:
         if random.random() < _ONE_ACTIVATION:
             self.activations = self.activations[:1]
         self.gates = random.choice(_GATES)
+        self.width = exp(random.uniform(*map(log, ranges.width)))
         self.is_odd = random.random() < _ODD
         self.shape = Shape(3, self.pixels())
         self.resolution = self.shape.size
@@ -221,7 +229,7 @@ class _Drawing:
         low, high = self.ranges.channels
         if self.is_odd:
             return self.around(self.log_uniform((low, high)))
-        usual = _CHANNELS_TIMES_SIZE / self.shape.size
+        usual = self.width * _CHANNELS_TIMES_SIZE / self.shape.size
         drawn = round(usual * exp(self.random.gauss(0, _USUAL_SPREAD)))
         return self.around(min(max(drawn, low), high))
 
