@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# So many processes share the tests, each with one thread; those marked `alone` come after them.
+JOBS ?= 2
+TOGETHER := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	--no-loadscope-reorder
 
 .PHONY: demo test test-fast lint types bench clean
 
@@ -10,10 +14,12 @@ demo: $(STAMP)
 	$(BIN)/python samples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(TOGETHER) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(TOGETHER) -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Shared fixtures. What is absent skips with its reason; nothing is downloaded."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _data_folder() -> Path:
     return Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with most slow tests first: processes that share the files then end together."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

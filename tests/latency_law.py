@@ -51,7 +51,9 @@ class Paper:
         return Sample.taken(spec, self.latency_ms(spec) * noise, paces, 20, self.nodes)
 
 
-def table(folder: Path, sampler: Paper | None = None, minutes: float = 0.05) -> Table:
-    """A table of the device on paper, measured for so long."""
-    request = Request("litert", minutes=minutes)
+def table(
+    folder: Path, sampler: Paper | None = None, minutes: float = 60, target_error: float = 0.5
+) -> Table:
+    """A table of the device on paper; by default of as many networks as the first fit takes."""
+    request = Request("litert", minutes=minutes, target_error=target_error)
     return calibrate_with(request, sampler or Paper(), folder / "samples")

@@ -1,4 +1,6 @@
-"""A small member of each family, for tests that export: narrow, and at a low resolution."""
+"""A small member of each family, for tests that export: narrow, shallow, at a low resolution."""
+
+from dataclasses import replace
 
 from edgecnn import families, layers
 from edgecnn.errors import SpecError
@@ -7,6 +9,8 @@ from edgecnn.spec import ModelSpec
 RESOLUTION = 64
 WIDTH = 0.5
 """Of classic networks, most of which are wide."""
+REPEATS = 2
+"""Of a row at most: converters take time for each operator, and a third is as the second."""
 
 
 def smallest() -> dict[str, ModelSpec]:
@@ -20,7 +24,7 @@ def small(spec: ModelSpec) -> ModelSpec:
     if spec.resolution <= RESOLUTION:
         return spec
     is_mobile = spec.family in {one.family for one in families.mobile()}
-    narrow = spec if is_mobile else spec.scaled(WIDTH)
+    narrow = shallow(spec if is_mobile else spec.scaled(WIDTH))
     for resolution in (RESOLUTION, 128):
         found = narrow.scaled(resolution=resolution)
         try:
@@ -29,3 +33,9 @@ def small(spec: ModelSpec) -> ModelSpec:
             continue
         return found
     return narrow
+
+
+def shallow(spec: ModelSpec) -> ModelSpec:
+    """The network with each row at most `REPEATS` times."""
+    rows = (replace(row, repeats=min(row.repeats, REPEATS)) for row in spec.blocks)
+    return replace(spec, blocks=tuple(rows))

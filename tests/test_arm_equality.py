@@ -1,9 +1,10 @@
-"""A file computes on an emulated aarch64 board what it computes at the desk.
+"""A file computes on emulated aarch64 boards what it computes at the desk.
 
-The board's packages are installed once, and stay in the cache from run to run.
+Packages are installed once for all boards, and stay in the cache from run to run.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import export_cases
 import numpy as np
@@ -22,7 +23,8 @@ from edgecnn.remote.qemu import Emulated
 
 pytestmark = pytest.mark.slow
 
-BOARD = Device("emulated", address="rpi4")
+BOARDS = ("rpi4", "rpi5")
+"""Without and with instructions for products of 8-bit integers (asimddp)."""
 RUNTIME = {"onnx": "ort", "tflite": "litert"}
 TIMEOUT_S = 120.0
 PICTURES = 4
@@ -32,25 +34,29 @@ MOST_OF_STD = {"fp32": 1e-4, "w8a8": 1e-5}
 give integers, which are the same everywhere; only what comes after them is rounded."""
 
 
+def installed(host: RemoteHost) -> dict[str, Any]:
+    """What an earlier installation left: version by package."""
+    with host.start("install") as installer:
+        site = installer.request("installed", TIMEOUT_S)["site"]
+    return dict(site["packages"]) if site else {}
+
+
 def what_is_lacking(host: RemoteHost) -> set[str]:
     """Packages that the desk has in a certain version, and the board has not."""
     wanted = {text for text in wheels.packages_for(list(RUNTIME.values())) if "==" in text}
-    with host.start("install") as installer:
-        site = installer.request("installed", TIMEOUT_S)["site"]
-    packages = site["packages"] if site else {}
-    return wanted - {f"{name}=={version}" for name, version in packages.items()}
+    return wanted - {f"{name}=={version}" for name, version in installed(host).items()}
 
 
-@pytest.fixture(scope="module")
-def board() -> Iterator[RemoteHost]:
-    """The board, set up offline where no earlier run has done that."""
+@pytest.fixture(scope="module", params=BOARDS)
+def board(request: pytest.FixtureRequest) -> Iterator[RemoteHost]:
+    """A board, set up offline where no earlier run has done that. All have one home."""
     try:
-        way = Emulated(BOARD.address, sysroot.board_folder(BOARD.address) / "equality")
+        way = Emulated(request.param, sysroot.board_folder(BOARDS[0]) / "equality")
         with RemoteHost(way) as host:
             lacking = what_is_lacking(host)
         if lacking:
-            request = setup.Request(tuple(RUNTIME.values()), offline=True)
-            setup.on_board(RemoteHost(way), request, print)
+            wanted = setup.Request(tuple(RUNTIME.values()), offline=True)
+            setup.on_board(RemoteHost(way), wanted, print)
     except UnavailableError as error:
         pytest.skip(f"no emulated board here: {error}")
     with RemoteHost(way) as host:
@@ -70,6 +76,12 @@ def logits(made: Artifact, device: Device, host: Host) -> NDArray[np.float64]:
     return np.asarray(found)
 
 
+def test_a_board_gets_runtimes_and_no_converters(board: RemoteHost) -> None:
+    packages = set(installed(board))
+    assert {"ai-edge-litert", "onnxruntime", "opencv-python-headless"} <= packages
+    assert not {"torch", "onnx"} & packages
+
+
 @pytest.mark.parametrize("precision", MOST_OF_STD)
 @pytest.mark.parametrize("format_name", RUNTIME)
 def test_a_board_computes_what_the_desk_computes(
@@ -78,7 +90,7 @@ def test_a_board_computes_what_the_desk_computes(
     made = export_cases.exported(format_name, precision)
     with devices.connect(LOCAL) as desk:
         here = logits(made, LOCAL, desk)
-    there = logits(made, BOARD, board)
+    there = logits(made, Device("emulated", address=board.where.partition(":")[2]), board)
     assert np.ptp(here, axis=0).max() > 0.1, "the pictures have to differ for the network"
     off = np.abs(there - here).max(axis=1) / here.std(axis=1)
     assert off.max() <= MOST_OF_STD[precision]

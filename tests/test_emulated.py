@@ -1,4 +1,4 @@
-"""Emulated boards: the system, a Python of theirs, and the packages on it.
+"""Emulated boards: the system, and a Python of theirs.
 
 The system is made once per user, in the cache. Where QEMU or mmdebstrap is absent, or the system
 cannot be made, the tests that need it are skipped with the reason.
@@ -11,19 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tiny
 
 from edgecnn import boards
 from edgecnn.errors import ConnectionLostError, EdgecnnError, UnavailableError, UsageError
-from edgecnn.remote import sysroot, wheels
+from edgecnn.remote import sysroot
 from edgecnn.remote.programs import tool
 from edgecnn.remote.qemu import Emulated
-from edgecnn.remote.setup import cache_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = wheels.WheelTarget("aarch64", "3.11", (2, 36))
 
 # Bits of AT_HWCAP and AT_HWCAP2 (Linux arch/arm64/include/uapi/asm/hwcap.h).
 HWCAP = {"fp": 0, "asimd": 1, "crc32": 7, "atomics": 8, "fphp": 9, "asimdhp": 10, "asimddp": 20}
@@ -254,59 +250,3 @@ assert os.read(read, 1) == b"x" and select.select([read], [], [], 20)[0] and not
 print("all")
 """
     assert run("rpi4", script, tmp_path, str(tmp_path / "lock")) == "all\n"
-
-
-# --- the packages on it
-
-_INSTALL = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from edgecnn.onboard.install import Installer
-print(json.dumps(Installer(Path(sys.argv[2])).install(**json.loads(sys.argv[3]))))
-"""
-_RUN = """
-import sys
-sys.path[:0] = [sys.argv[1], sys.argv[2] + "/site"]
-import numpy as np
-from edgecnn import runtimes
-from edgecnn.artifact import Artifact
-from edgecnn.device import LOCAL
-runtime, file, array, output = sys.argv[3:]
-session = runtimes.open_session(runtimes.get(runtime), Artifact.load(file), LOCAL, 1)
-np.save(output, session.run(np.load(array)))
-"""
-
-
-@pytest.fixture(scope="module")
-def board_home(system: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home on the emulated board, with both runtimes installed from wheels."""
-    packages = wheels.packages_for(["litert", "ort"])
-    try:
-        found = wheels.fetch(packages, TARGET, cache_folder())
-    except UnavailableError as error:
-        pytest.skip(f"the board's packages cannot be had here: {error}")
-    home = tmp_path_factory.mktemp("board")
-    pip = next(str(path) for path in found if wheels.is_pip(path))
-    files = {path.name: str(path) for path in found if not wheels.is_pip(path)}
-    request = {"packages": list(packages), "pip": pip, "wheels": files}
-    site = json.loads(run("rpi4", _INSTALL, home, str(ROOT), str(home), json.dumps(request)))
-    assert site["machine"] == "aarch64"
-    assert {"ai-edge-litert", "onnxruntime", "opencv-python-headless"} <= set(site["packages"])
-    assert not {"torch", "onnx"} & set(site["packages"])
-    return home
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("board", ["rpi4", "rpi5"])
-@pytest.mark.parametrize(("format_name", "runtime"), [("tflite", "litert"), ("onnx", "ort")])
-def test_a_board_computes_what_the_desk_computes(
-    board: str, format_name: str, runtime: str, board_home: Path, tmp_path: Path
-) -> None:
-    made = tiny.artifact(tmp_path, format_name)
-    array = tiny.arranged(tiny.image(), made)
-    np.save(tmp_path / "in.npy", array)
-    files = [str(made.path), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
-    run(board, _RUN, board_home, str(ROOT), str(board_home), runtime, *files)
-    there, here = np.load(tmp_path / "out.npy"), tiny.logits(runtime, made, array)
-    np.testing.assert_allclose(there, here, atol=tiny.FLOAT_ATOL)

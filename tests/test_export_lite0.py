@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 with its ImageNet weights, exported and checked on photographs."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,32 @@ def lite0() -> sources.Source:
     return sources.resolve("efficientnet_lite0")
 
 
+Exported = Callable[[str, str, bool], Artifact]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, imagenet_sample: Path) -> Exported:
+    """The network in a format and a precision, with uint8 pixels or not; each is made once."""
+    folder = tmp_path_factory.mktemp("lite0")
+
+    @functools.cache
+    def made(name: str, precision: str, uint8_input: bool) -> Artifact:
+        return export.export(
+            lite0(),
+            name,
+            Recipe.parse(precision),
+            folder / f"{precision}-{uint8_input}.{name}",
+            calibration_folder=imagenet_sample,
+            uint8_input=uint8_input,
+            labels=images.imagenet_labels(),
+        )
+
+    return made
+
+
 @pytest.mark.parametrize(("name", "precision"), CASES)
-def test_parity_on_photographs(
-    tmp_path: Path, imagenet_sample: Path, name: str, precision: str
-) -> None:
-    made = export.export(
-        lite0(),
-        name,
-        Recipe.parse(precision),
-        tmp_path / f"lite0.{name}",
-        calibration_folder=imagenet_sample,
-    )
+def test_parity_on_photographs(exported: Exported, name: str, precision: str) -> None:
+    made = exported(name, precision, False)
     parity = made.required_contract().parity
     assert parity is not None and parity.passed, parity
     assert parity.images == LIMITS[precision].images
@@ -50,17 +66,9 @@ def test_parity_without_photographs_of_the_user(tmp_path: Path) -> None:
     ("precision", "uint8_input"), [("fp32", False), ("w8a8", False), ("w8a8", True)]
 )
 def test_media_pipe_gives_our_top1(
-    tmp_path: Path, imagenet_sample: Path, precision: str, uint8_input: bool
+    exported: Exported, imagenet_sample: Path, precision: str, uint8_input: bool
 ) -> None:
-    made = export.export(
-        lite0(),
-        "tflite",
-        Recipe.parse(precision),
-        tmp_path / "lite0.tflite",
-        calibration_folder=imagenet_sample,
-        uint8_input=uint8_input,
-        labels=images.imagenet_labels(),
-    )
+    made = exported("tflite", precision, uint8_input)
     pixels = photographs(made, imagenet_sample, 24)
     ours = our_top1(made, pixels)
     assert len(set(ours)) > 20

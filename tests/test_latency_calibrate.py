@@ -35,7 +35,7 @@ def paper() -> latency_law.Paper:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory, paper: latency_law.Paper) -> Table:
-    return latency_law.table(tmp_path_factory.mktemp("table"), paper, minutes=0.15)
+    return latency_law.table(tmp_path_factory.mktemp("table"), paper)
 
 
 def test_the_zoo_is_predicted_though_none_of_it_was_fitted(table: Table) -> None:
@@ -142,11 +142,16 @@ def test_coefficients_that_do_not_fit_the_kinds_are_refused(table: Table, tmp_pa
         latency.load(path)
 
 
-def test_an_interrupted_calibration_goes_on_with_every_sample(tmp_path: Path) -> None:
+def test_an_interrupted_calibration_goes_on_with_every_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecnn.latency.fit.ROUNDS", 20)  # it is quick; how good does not matter
     stopped = latency_law.Paper(stop_after=100)
-    with pytest.raises(KeyboardInterrupt):
-        latency_law.table(tmp_path, stopped)
-    whole = latency_law.table(tmp_path, minutes=0.05)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        # The last networks are then chosen by what a first fit does not know.
+        patch.setattr("edgecnn.latency.calibrate.FIRST_FIT", 70)
+        latency_law.table(tmp_path, stopped, target_error=0.0)
+    whole = latency_law.table(tmp_path)
     assert len(whole.samples) > 100
     assert [one.network.name for one in whole.samples[:100]] == stopped.measured
 
@@ -256,8 +261,9 @@ def test_formats_are_those_that_the_runtime_reads() -> None:
 
 
 def test_nodes_that_are_not_the_networks_are_told_and_not_learnt_from(
-    table: Table, tmp_path: Path
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgecnn.latency.fit.ROUNDS", 100)
     paper = latency_law.Paper()
     paper.nodes = (NodeTime("RESIZE", 1.0),)
     strange = latency_law.table(tmp_path, paper)
@@ -267,9 +273,14 @@ def test_nodes_that_are_not_the_networks_are_told_and_not_learnt_from(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("runtime", ["ort", "litert"])
-def test_this_machine_is_calibrated_and_predicted(tmp_path: Path, runtime: str) -> None:
-    request = Request(runtime, minutes=2)
+def test_this_machine_is_calibrated_and_predicted(
+    tmp_path: Path, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the error is small, which is looked at early."""
+    monkeypatch.setattr("edgecnn.latency.calibrate.FIRST_FIT", 100)
+    request = Request(runtime, minutes=3, target_error=0.2)
     table = calibrate(request, tmp_path / "samples")
     assert len(table.samples) > 60
     assert table.errors.designed.median < 0.25

@@ -15,6 +15,8 @@ from edgecnn.errors import UnavailableError, UsageError
 from edgecnn.machine import governor, power, throttle, vcgencmd
 from edgecnn.machine.throttle import Throttle
 
+pytestmark = pytest.mark.alone
+
 
 def test_throttle_bits_come_from_the_firmware_else_the_kernel(tmp_path: Path) -> None:
     root = fake.zero2w(tmp_path)

@@ -27,7 +27,9 @@ from edgecnn.serving import PROTOCOL
 from edgecnn.worker import timing_input
 from edgecnn.worker_process import WorkerProcess, local_command
 
-QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=1.0, stages=False)
+pytestmark = pytest.mark.alone
+
+QUICK = Plan(min_runs=12, min_seconds=0.01, rounds=3, warmup_seconds=0.2, stages=False)
 
 
 @pytest.fixture(scope="module")

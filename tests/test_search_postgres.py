@@ -13,7 +13,7 @@ from edgecnn.errors import UnavailableError
 from edgecnn.search import Budget, Sampling, Study
 from edgecnn.spec import ModelSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
 
 

@@ -13,6 +13,8 @@ from edgecnn.search.storage import shown, url_of
 from edgecnn.search.workers import Witness, retire, surplus
 from edgecnn.spec import ModelSpec
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:

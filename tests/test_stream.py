@@ -17,6 +17,8 @@ from edgecnn.stream import Budget, Event, Result, Summary
 from edgecnn.stream.result import STAGES
 from edgecnn.stream.sinks import About
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Artifact:

@@ -19,9 +19,10 @@ from edgecnn import Artifact, Stream
 from edgecnn.errors import UnavailableError
 from edgecnn.stream import Wanted
 
-pytestmark = pytest.mark.skipif(
-    rtsp_server.missing() is not None, reason=str(rtsp_server.missing())
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(rtsp_server.missing() is not None, reason=str(rtsp_server.missing())),
+]
 WANTED = Wanted(timeout_s=2.0)
 PATIENCE_S = 30.0
 

@@ -27,6 +27,8 @@ from edgecnn.stream.page import Page, server
 from edgecnn.stream.page.address import Address
 from edgecnn.stream.page.guard import Limit, without_folders
 
+pytestmark = pytest.mark.alone
+
 TOKEN = "0123456789abcdef"  # noqa: S105 (of a test)
 
 

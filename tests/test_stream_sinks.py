@@ -22,6 +22,8 @@ from edgecnn.stream import sinks
 from edgecnn.stream.sinks import mqtt, video
 from edgecnn.stream.systemd import Notifier
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Artifact:

@@ -21,6 +21,8 @@ from edgecnn.stream import sources
 from edgecnn.stream.sources import SourceLostError, Wanted, file, folder, picamera, stdin, url, v4l2
 from edgecnn.stream.sources.v4l2 import Mode, negotiate
 
+pytestmark = pytest.mark.alone
+
 BATCH = Wanted(pace=False)
 
 

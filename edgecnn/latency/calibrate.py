@@ -192,11 +192,11 @@ class _Calibration:
         """Measure until the time is spent or the error is small enough; return the last fit."""
         limit_s, checks = 60 * self._request.minutes, check_networks()
         found: Fit | None = None
-        enough, queue = FIRST_FIT, list[ModelSpec]()
+        fitted, enough, queue = 0, FIRST_FIT, list[ModelSpec]()
         start = time.monotonic() - sum(sample.seconds for sample in journal.samples)
         while (spent := time.monotonic() - start) < limit_s:
             if len(journal.samples) >= enough:
-                found = self._fit(journal.samples)
+                found, fitted = self._fit(journal.samples), len(journal.samples)
                 if found.errors.median <= self._request.target_error:
                     return found
                 enough, queue = round(GROWTH * len(journal.samples)), []
@@ -207,6 +207,8 @@ class _Calibration:
                 continue
             queue = queue or self._next(len(journal.samples), found)
             _measure(sampler, journal, queue.pop(), checks=False)
+        if found is not None and fitted == len(journal.samples):
+            return found
         return self._fit(journal.samples)
 
     def _fit(self, samples: Sequence[Sample]) -> Fit:
