@@ -51,6 +51,18 @@ def test_the_document(done: tuple[Path, dict[str, Any]], data: Path) -> None:
     assert {"best.pt", "last.pt", "run.json", "curves.svg"} <= {f.name for f in output.iterdir()}
 
 
+def test_digits_are_not_mirrored_unless_it_is_asked_for(tmp_path: Path) -> None:
+    digits = tiny_pictures.write_digits(tmp_path / "mnist")
+    for asked, expected in (((), "shift:1,rotate:8"), (("--augment", "mirror"), "mirror")):
+        result = edgecnn(
+            "train", "lenet1", "--data", digits, "--output", tmp_path / expected, "--epochs", "1",
+            "--batch", "8", "--held-out", "0", "--threads", "1", "--json", *asked,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["recipe"]["augment"] == expected
+        assert f"augmentation: {expected}" in result.stderr
+
+
 @pytest.mark.slow
 def test_the_exported_file_has_the_accuracy_that_was_told(
     done: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path

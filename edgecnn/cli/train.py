@@ -28,10 +28,9 @@ def _recipe_options(function: F) -> F:
         click.option("--label-smoothing", type=float, default=0.1, show_default=True),
         click.option(
             "--augment",
-            default="mirror,shift:4",
-            show_default=True,
             metavar="LIST|none",
-            help="Of mirror, shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS.",
+            help="Of mirror, shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS. Without it "
+            "the pictures decide (digits are not mirrored), and it is told at the start.",
         ),
         click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at most."),
         click.option(
@@ -129,11 +128,12 @@ def command(
     _judge(result, min_top1)
 
 
-def _recipe(augment: str, threads: int | None, **fields: Any) -> Any:
+def _recipe(augment: str | None, threads: int | None, **fields: Any) -> Any:
     from edgecnn.training.augment import Augment
     from edgecnn.training.recipe import Recipe, usable_cores
 
-    return Recipe(**fields, augment=Augment.parse(augment), threads=threads or usable_cores())
+    chosen = None if augment is None else Augment.parse(augment)
+    return Recipe(**fields, augment=chosen, threads=threads or usable_cores())
 
 
 def _tell(text: str) -> None:
