@@ -92,7 +92,10 @@ def command(
     as_json: bool,
     **recipe: Any,
 ) -> None:
-    """Train MODEL, one of the zoo, on pictures. The same command goes on after an interruption.
+    """Train MODEL on pictures. The same command goes on after an interruption.
+
+    MODEL is a zoo name, also with changes: mobilenet_v2@w0.75,r192,gelu. `edgecnn export` takes the
+    same name with the checkpoint.
 
     --data is a folder of class folders, or of train/ and test/ with class folders in each, a zip
     file of either, MNIST's files, or the name of a data set in $EDGECNN_DATA or ../shared/data.
@@ -102,11 +105,11 @@ def command(
     run.json, curves.svg and .png, and events for TensorBoard. With several processes: torchrun
     --nproc-per-node N -m edgecnn train ...
     """
-    from edgecnn import families
+    from edgecnn import sources
     from edgecnn.training.run import Callbacks, Task, run
 
     task = Task(
-        base=families.get(model),
+        base=sources.rows(model),
         data=data,
         output=output or Path("trained") / f"{model}-{Path(data).stem}",
         recipe=_recipe(**recipe),
