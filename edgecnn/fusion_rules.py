@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from edgecnn.fusion import ACTIVATIONS, CONVOLUTIONS, START, Draft, Entry, Fused, Rest
 from edgecnn.workload import Operator
 
-MAP, VECTOR = "map", "vector"
-"""Forms of a result: one with height and width, and one made from a mean over them."""
+MAP, VECTOR, RESHAPED = "map", "vector", "reshaped"
+"""Forms of a result: one with height and width; one made from a mean over them; and a map of one
+pixel that a vector was made."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Rules:
     entry: tuple[tuple[str, str], ...] = ()
     exit: tuple[tuple[str, str], ...] = ()
     on_vector: str = ""
+    reshaping: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    """What is executed in front of an operator that takes a vector as a map, by the operator's
+    kind; and in front of `linear`, where it comes behind such a one."""
     after_add: bool = field(default=False, kw_only=True)
     """Whether a convolution that added a shortcut still takes an activation."""
 
@@ -40,22 +44,36 @@ class Rules:
 def apply(rules: Rules, operators: Sequence[Operator], entry: Entry, rest: Rest) -> Fused:
     """Return what is executed for a stretch of canonical operators; see `fusion.Fuses`."""
     draft = Draft(operators, entry.shape)
-    vectors = {-1} if entry.form == VECTOR else set()
+    forms = {-1: MAP if entry.form == START else entry.form}
     if entry.form == START:
         for op, node in rules.entry:
             draft.place[-1] = draft.move(-1, op, node, draft.place[-1])
     for index, operator in enumerate(operators):
-        if operator.op == "global_pool" or operator.inputs[0] in vectors:
-            vectors.add(index)
+        source = operator.inputs[0]
+        forms[index] = _form(rules, operator, forms[source])
+        if RESHAPED in (forms[index], forms[source]) and forms[index] != forms[source]:
+            node = rules.reshaping[operator.op]
+            draft.place[source] = draft.move(source, "flatten", node, draft.place[source])
         if not (_is_taken(rules, draft, index) or _is_added(rules, draft, index)):
-            is_vector = operator.op in CONVOLUTIONS and operator.inputs[0] in vectors
+            is_vector = operator.op in CONVOLUTIONS and forms[source] == VECTOR
             nodes = rules.nodes.get(operator.op, (operator.node or operator.op,))
             _execute(draft, index, (rules.on_vector,) if is_vector and rules.on_vector else nodes)
     last = len(operators) - 1
     if rest is Rest.NOTHING:
         for op, node in rules.exit:
             draft.move(last, op, node, draft.place[last])
-    return Fused(tuple(draft.new), VECTOR if last in vectors else MAP)
+    return Fused(tuple(draft.new), forms[last])
+
+
+def _form(rules: Rules, operator: Operator, before: str) -> str:
+    """The form of a result of what has the form `before`."""
+    if operator.op == "global_pool":
+        return VECTOR
+    if operator.op not in rules.reshaping:
+        return before
+    if operator.op == "linear":
+        return VECTOR if before == RESHAPED else before
+    return RESHAPED if before == VECTOR and len(operator.in_shape) == 3 else before
 
 
 def _execute(draft: Draft, index: int, nodes: Sequence[str]) -> None:

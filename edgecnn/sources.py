@@ -107,6 +107,19 @@ def is_foreign(text: str) -> bool:
     return any(matches(text) for matches, _ in _FORMS)
 
 
+def rows(text: str) -> ModelSpec:
+    """The rows of a zoo model, changed where its name says so (`families.get`).
+
+    Raises UsageError where the text names something else, SpecError as `families.get`.
+    """
+    if is_foreign(text) or text.endswith(".tflite"):
+        raise UsageError(
+            f"{text} has no rows to train: that is for models of the zoo (`edgecnn models`), whose "
+            "names may change them: mobilenet_v2@w0.75,d1.2,r192,gelu."
+        )
+    return families.get(text)
+
+
 def require_rows(text: str) -> None:
     """Refuse a model whose activation cannot be replaced. Raises UsageError."""
     if is_foreign(text) or text.endswith(".tflite"):

@@ -110,6 +110,8 @@ class _Tensor:
         if self.type == _INT8 and len(self.content) == 1:
             stored = int(struct.unpack("<b", self.content)[0])
             return self.scale * (stored - self.zero_point)
+        if self.type == _FLOAT16 and len(self.content) == 2:
+            return float(struct.unpack("<e", self.content)[0])
         return None
 
 
@@ -117,8 +119,10 @@ class _Tensor:
 class _Reader:
     """Turns TFLite operators into operators.
 
-    `constants` grows by what is computed from them. `maps` are maps that lie channels first in the
-    file, with their shapes: how they come to lie so is a change of view.
+    `constants` grows by what is computed from them; `stored` tells for some of these what they
+    convert: files in half precision keep constants as float16, with a DEQUANTIZE behind. `maps` are
+    maps that lie channels first in the file, with their shapes: how they come to lie so is a change
+    of view.
     """
 
     path: Path
@@ -131,6 +135,7 @@ class _Reader:
     counted: set[int] = field(default_factory=set)
     made: set[int] = field(default_factory=set)
     maps: dict[int, Dims] = field(default_factory=dict)
+    stored: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path, model: Table) -> _Reader:
@@ -169,6 +174,8 @@ class _Reader:
         sources = [i for i in operands if i not in self.constants]
         if not sources:
             self.constants.update(results)
+            if op == "dequantize" and operands:
+                self.stored[results[0]] = operands[0]
             return
         self.made.update(results)
         if not op:
@@ -203,9 +210,13 @@ class _Reader:
         options = table.table(_OPERATOR_OPTIONS)
         if op == "gelu" and options is not None and options.scalar(_GELU_APPROXIMATE, "<b"):
             return "gelu_tanh"
-        if op == "mul" and any(is_gelu_scale(self.tensors[i].scalar) for i in constants):
+        if op == "mul" and any(is_gelu_scale(self._scalar(i)) for i in constants):
             return "gelu_scale"
         return op
+
+    def _scalar(self, index: int) -> float | None:
+        """The value of a constant of one element."""
+        return self.tensors[self.stored.get(index, index)].scalar
 
     def shape(self, index: int) -> Dims:
         """Without the batch, channels first."""
@@ -280,7 +291,7 @@ class _Reader:
 
     def _hard_sigmoid(self, operands: list[int], results: Dims) -> None:
         """relu6(x + 3) / 6, where the converter added the 3 to the bias before, as one operator."""
-        scalars = [self.tensors[i].scalar for i in operands if i in self.constants]
+        scalars = [self._scalar(i) for i in operands if i in self.constants]
         *_, before, scaling = self.assembly.operators
         is_hard = before.op == "relu6" and scaling.inputs == (len(self.assembly.operators) - 2,)
         if is_hard and scalars[0] is not None and isclose(scalars[0], 1 / 6, rel_tol=1e-3):

@@ -36,6 +36,7 @@ DECODERS = 2
 PARTS = {"train": ("train",), "test": ("test", "val")}
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 IDX_BYTES = 0x08
+DIGITS = "0123456789"
 
 
 class _File(Protocol):
@@ -76,6 +77,16 @@ class Pictures:
         if self._shorter_side > spec.resolution:
             return spec
         return spec.with_conventions(replace(spec.conventions, crop_pct=1.0))
+
+    @cached_property
+    def are_digits(self) -> bool:
+        """Whether these are gray pictures of digits, which mean something else when mirrored.
+
+        The classes are named by single digits, and the first picture is gray: so it is with MNIST's
+        files, in whatever form, and with all that others publish in MNIST's form.
+        """
+        first = self.image(0)
+        return {*self.classes} <= {*DIGITS} and bool((first == first[:, :, :1]).all())
 
     @cached_property
     def _shorter_side(self) -> int:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from edgecnn.contract import InputContract
-from edgecnn.export._weight_levels import Levels, steps
 from edgecnn.export.calibration import ImageSet, model_inputs
+from edgecnn.export.weight_levels import Levels, steps
 
 _MAX_IMAGES = 32
 _MAX_PIXELS = _MAX_IMAGES * 224 * 224

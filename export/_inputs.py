@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edgecnn.contract import INPUT_NAME, InputContract, Layout, Recipe, color_of
 from edgecnn.errors import ExportError, SourceError
-from edgecnn.export._weight_levels import Levels
 from edgecnn.export.calibration import ImageSet
+from edgecnn.export.weight_levels import Levels
 from edgecnn.sources import Source
 
 if TYPE_CHECKING:

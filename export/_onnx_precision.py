@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.export._weight_levels import int8, steps
+from edgecnn.export.weight_levels import int8, steps
 
 W8A32_SCHEME = "weights int8 per channel symmetric, dequantized in the graph; activations float32"
 FP16_SCHEME = "float16 weights and activations; input and logits float32"

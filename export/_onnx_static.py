@@ -3,7 +3,7 @@
 Three things keep onnxruntime's kernels from agreeing, and each is avoided here:
 
 - x86 without VNNI adds two products of activation and weight in 16 bits and saturates there;
-  weights are rounded so that no pair of them reaches that (see ``_weight_levels``).
+  weights are rounded so that no pair of them reaches that (see ``weight_levels``).
 - A quantized Add computes in float32, with fused multiply-add on some processors only, and rounds
   sums differently that lie on half a step. Scales whose ratios are odd fractions have no such sums.
 - The mean over an image has no integer kernel as ReduceMean; as GlobalAveragePool it has one.
@@ -23,8 +23,8 @@ from onnx import TensorProto, helper
 from edgecnn.contract import INPUT_NAME, OUTPUT_NAME, InputContract
 from edgecnn.export._onnx_precision import channel_axis
 from edgecnn.export._ranges import Observation, Range, measure
-from edgecnn.export._weight_levels import int8_without_saturation, steps
 from edgecnn.export.calibration import ImageSet, model_inputs
+from edgecnn.export.weight_levels import int8_without_saturation, steps
 
 SCHEME = (
     "onnxruntime QDQ: weights int8 per channel symmetric without saturating pairs, activations "

@@ -11,8 +11,8 @@ from edgecnn.errors import ExportError, SourceError
 from edgecnn.export import Conversion
 from edgecnn.export._inputs import input_contract, prepare
 from edgecnn.export._quiet import converting
-from edgecnn.export._weight_levels import int8, int8_without_saturation
 from edgecnn.export.calibration import ImageSet, required_images
+from edgecnn.export.weight_levels import int8, int8_without_saturation
 from edgecnn.sources import Source
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from edgecnn.contract import INPUT_NAME, Layout, Recipe
 from edgecnn.export import Conversion
 from edgecnn.export._inputs import input_contract, prepare, torch_module
 from edgecnn.export._quiet import converting
-from edgecnn.export._weight_levels import int8
 from edgecnn.export.calibration import ImageSet
+from edgecnn.export.weight_levels import int8
 from edgecnn.sources import Source
 
 name = "tflite"

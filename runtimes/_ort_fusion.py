@@ -30,6 +30,8 @@ from edgecnn.workload import Operator
 
 PLAIN, BLOCKED = "plain", "blocked"
 CHANNELS_LAST, CLOSING = "channels last", "closing"
+SCALED = ", scaled"
+"""Behind the other forms: the constant of gelu_sigmoid was given the shape of a map on the way."""
 
 NODES = {
     "conv": "Conv", "depthwise_conv": "Conv", "linear": "Gemm", "matmul": "MatMul", "add": "Add",
@@ -52,6 +54,7 @@ _QUANTIZED = {
     "pad": ("Pad",), "transpose": ("Transpose",),
 }  # fmt: skip
 _SATURATING = ("relu", "relu6", "clip")
+_JOINING = ("add", "concat")
 _MULTIPLE = 4
 """Channels of a reordered tensor are a multiple of this (MLAS, MlasReorderOutputNchw)."""
 
@@ -244,13 +247,18 @@ class _Quantized:
     """Integer operators where onnxruntime has them; others between a dequantize and a quantize.
 
     Channels come last from the first convolution to the last. A result of the last one (`closing`)
-    is transposed in front of what reads it, but behind a global pool, where less is left of it.
+    is transposed in front of what reads it, but behind a global pool, where less is left of it, and
+    behind a sum or a concatenation with others that have channels last.
+
+    All gelu_sigmoids share one constant. Those with channels last give it the shape of a map; so
+    in front of the first of the others a Squeeze takes that back.
     """
 
     def __init__(self, operators: Sequence[Operator], entry: Entry, rest: Rest) -> None:
-        self.draft, self.form = Draft(operators, entry.shape), entry.form
-        self.plain = {-1} if entry.form == PLAIN else set()
-        self.closing = {-1} if entry.form == CLOSING else set()
+        self.draft, self.form = Draft(operators, entry.shape), entry.form.removesuffix(SCALED)
+        self.is_scaled = entry.form.endswith(SCALED)
+        self.plain = {-1} if self.form == PLAIN else set()
+        self.closing = {-1} if self.form == CLOSING else set()
         convolutions = [i for i, o in enumerate(operators) if o.op in CONVOLUTIONS]
         goes_on = rest is Rest.CONVOLUTIONS or not convolutions
         self.last_convolution = None if goes_on else convolutions[-1]
@@ -260,15 +268,17 @@ class _Quantized:
             self.visit(index, operator)
         last = len(self.draft.old) - 1
         forms = {last: CHANNELS_LAST} | dict.fromkeys(self.plain, PLAIN)
-        return Fused(tuple(self.draft.new), (forms | dict.fromkeys(self.closing, CLOSING))[last])
+        form = (forms | dict.fromkeys(self.closing, CLOSING))[last]
+        return Fused(tuple(self.draft.new), form + SCALED * self.is_scaled)
 
     def visit(self, index: int, operator: Operator) -> None:
         draft, source = self.draft, operator.inputs[0]
         if self.form == START and -1 in operator.inputs:
             self.enter()
         shrinks = operator.op == "global_pool" and prod(operator.in_shape[1:]) > 1
-        stays = operator.op in _SATURATING or shrinks
-        if (stays and source in self.closing) or index == self.last_convolution:
+        stays = operator.op in (*_SATURATING, *_JOINING) or shrinks
+        waits = self.closing & set(operator.inputs) and not self.plain & set(operator.inputs)
+        if (stays and waits) or index == self.last_convolution:
             self.closing.add(index)
         else:
             self.meet(index, operator)
@@ -279,9 +289,25 @@ class _Quantized:
             # The range of the quantized result is that of the activation.
             draft.place[index] = inputs[0]
         elif operator.op in _QUANTIZED:
-            draft.place[index] = draft.steps(index, _QUANTIZED[operator.op], inputs)
+            if operator.op == "gelu_sigmoid":
+                self.scale(index)
+            draft.place[index] = draft.steps(index, self.nodes(index, operator), inputs)
         else:
             draft.place[index] = self.in_float(index, operator, inputs)
+
+    def nodes(self, index: int, operator: Operator) -> tuple[str, ...]:
+        has_channels_last = index not in self.plain
+        is_other = operator.op == "max_pool" and has_channels_last
+        return ("NhwcMaxPool",) if is_other else _QUANTIZED[operator.op]
+
+    def scale(self, index: int) -> None:
+        """Take back the shape of gelu_sigmoid's constant, or note that it has another now."""
+        if index not in self.plain:
+            self.is_scaled = True
+        elif self.is_scaled:
+            name = f"{self.draft.old[index].name}:Squeeze"
+            self.draft.append(Operator(name, "flatten", (), (1,), (1,), node="Squeeze"), ())
+            self.is_scaled = False
 
     def enter(self) -> None:
         at = self.draft.move(-1, "quantize", "QuantizeLinear", -1)

@@ -42,8 +42,10 @@ _RULES = Rules(
     },
     takes=dict.fromkeys(("conv", "depthwise_conv", "linear"), _TAKEN),
     on_vector="InnerProduct",
+    reshaping={"gelu_sigmoid": "Reshape", "linear": "Flatten"},
 )  # fmt: skip
-"""What pnnx writes; Split layers, which copy nothing, are left out."""
+"""What pnnx writes; Split layers, which copy nothing, are left out. An expression of several
+operators gets a vector as a map of one pixel."""
 
 
 def unavailable(device: Device) -> str | None:

@@ -117,6 +117,7 @@ def test_bad_input_is_one_message_and_its_exit_code(
         ([model, "--source", video, "--fallback", model], 2, "--budget-ms"),
         ([model, "--source", video, "--size", "big"], 2, "WIDTHxHEIGHT"),
         ([model, "--source", video, "--serve", "0.0.0.0:8080"], 2, "--token"),
+        ([model, "--source", video, "--token", "t" * 16], 2, "pass --serve"),
         ([model, "--source", video, "--to", "a.xyz"], 2, "FILE.csv"),
         ([model, "--source", video, "--runtime", "none"], 2, "allowed"),
         ([model, "--source", "-"], 2, "--size"),
@@ -128,6 +129,11 @@ def test_bad_input_is_one_message_and_its_exit_code(
         assert said in done.stderr, (words, done.stderr)
         assert "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_token_may_wait_in_the_environment(model: Path, video: Path) -> None:
+    done = run(model, "--source", video, "--frames", 1, env={**os.environ, "EDGECNN_TOKEN": "x"})
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_sample_runs(model: Path, video: Path) -> None:

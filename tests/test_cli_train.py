@@ -10,9 +10,15 @@ import torch
 import training_cases
 from click.testing import CliRunner, Result
 
-from edgecnn import cli
+from edgecnn import cli, families, sources
 from edgecnn.artifact import Artifact
-from edgecnn.errors import EXIT_BAD_INPUT, EXIT_UNAVAILABLE, EXIT_USAGE, EXIT_VERDICT_FAILED
+from edgecnn.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    EXIT_VERDICT_FAILED,
+    WeightsError,
+)
 
 MODEL = "mobilenet_v3_small@w0.35"
 QUICK = ["--imgsz", "32", "--epochs", "1", "--batch", "8", "--held-out", "6", "--threads", "1"]
@@ -49,6 +55,55 @@ def test_the_document(done: tuple[Path, dict[str, Any]], data: Path) -> None:
     assert found["checkpoint"] == str(output / "best.pt") and Path(found["checkpoint"]).is_file()
     assert found["command"][:2] == ["edgecnn", "train"]
     assert {"best.pt", "last.pt", "run.json", "curves.svg"} <= {f.name for f in output.iterdir()}
+
+
+def test_digits_are_not_mirrored_unless_it_is_asked_for(tmp_path: Path) -> None:
+    digits = tiny_pictures.write_digits(tmp_path / "mnist")
+    for asked, expected in (((), "shift:1,rotate:8"), (("--augment", "mirror"), "mirror")):
+        result = edgecnn(
+            "train", "lenet1", "--data", digits, "--output", tmp_path / expected, "--epochs", "1",
+            "--batch", "8", "--held-out", "0", "--threads", "1", "--json", *asked,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["recipe"]["augment"] == expected
+        assert f"augmentation: {expected}" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def changed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A training of a model whose name changes all that a name can, and its checkpoint."""
+    model, output = "mobilenet_v2@w0.35,d0.5,r32,gelu_sigmoid", tmp_path_factory.mktemp("changed")
+    result = edgecnn("train", model, "--data", data, "--output", output, *QUICK)
+    assert result.exit_code == 0, result.stderr
+    return model, output / "best.pt"
+
+
+def test_a_changed_model_is_known_by_its_name(changed: tuple[str, Path]) -> None:
+    model, checkpoint = changed
+    source = sources.resolve(model, weights=str(checkpoint))
+    assert source.spec is not None and source.name == model
+    assert source.spec.blocks[:-1] == families.get(model).blocks[:-1]
+    assert source.labels == ("blue", "green", "red") and source.imgsz == 32
+    for other in ("mobilenet_v2@w0.5", "mobilenet_v2@w0.35,d0.5", "mobilenet_v2"):
+        with pytest.raises(WeightsError, match=f"is a checkpoint of {model}"):
+            sources.resolve(other, weights=str(checkpoint))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ["onnx", "tflite"])
+def test_a_changed_model_is_exported(
+    format_name: str, changed: tuple[str, Path], data: Path, tmp_path: Path
+) -> None:
+    model, checkpoint = changed
+    file = tmp_path / f"model.{format_name}"
+    made = edgecnn(
+        "export", model, "--format", format_name, "--weights", checkpoint, "--output", file
+    )
+    assert made.exit_code == 0, made.stderr
+    found = edgecnn("evaluate", file, "--data", data / "test", "--json")
+    assert found.exit_code == 0, found.stderr
+    told = json.loads((checkpoint.parent / "run.json").read_text())
+    assert json.loads(found.stdout)["top1"] == told["top1"]
 
 
 @pytest.mark.slow
@@ -134,6 +189,9 @@ def test_an_unknown_model_and_another_training_are_refused(
 ) -> None:
     result = edgecnn("train", "mobilenet_v9", "--data", data)
     assert result.exit_code == EXIT_BAD_INPUT and "did you mean" in result.stderr
+    for foreign in ("timm:resnet18", "network.py:build", "network.onnx"):
+        result = edgecnn("train", foreign, "--data", data)
+        assert result.exit_code == EXIT_USAGE and "models of the zoo" in result.stderr
     result = train(data, done[0], "--seed", 5)
     assert result.exit_code == EXIT_USAGE
     assert "seed 0 there, 5 here" in " ".join(result.stderr.split())

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgecnn.contract import Recipe
 from edgecnn.export._ranges import Histogram, measure
-from edgecnn.export._weight_levels import int8, int8_without_saturation, steps
 from edgecnn.export.parity import LIMITS, judge, lattice_step
+from edgecnn.export.weight_levels import int8, int8_without_saturation, steps
 
 FLOATS = st.floats(-1e4, 1e4, width=32)
 WEIGHTS = hnp.arrays(

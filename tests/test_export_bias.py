@@ -8,7 +8,7 @@ from export_cases import pictures
 from edgecnn.export import calibration
 from edgecnn.export._bias_correction import _batch, _layers, _rounded, can_correct, corrected
 from edgecnn.export._inputs import input_contract
-from edgecnn.export._weight_levels import Weights, int8
+from edgecnn.export.weight_levels import Weights, int8
 
 
 def coarse(weight: Weights) -> np.ndarray:

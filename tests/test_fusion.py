@@ -42,6 +42,7 @@ ODD = (
     "stem_k1_s8_c16_relu conv_r1_k1_s4_c32_relu mbconv_r2_k3_s1_e4_c32_hse0.25_hswish"
     " pool linear_c10",
     "conv_r2_k3_s1_c16_relu pool head_c14_bias_hswish linear_c10",
+    "stem_k3_s2_c16_gelu_sigmoid pool head_c14_bias_gelu_sigmoid head_c12_bias_relu linear_c10",
     "stem_k3_s2_c16_tanh uib_r1_a3_k3_s1_e4_c16_sigmoid dws_r1_k3_s1_c16_relu6 linear_c10",
 )
 
@@ -178,6 +179,52 @@ def test_ort_executes_what_is_modelled_of_int8(name: str, tmp_path: Path) -> Non
     _require_executed(fusion.fused(read, "ort", target), reported)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # shortcuts behind the last convolution
+        "stem_k3_s2_c16_relu mbconv_r1_k3_s1_e2_c16_relu pool linear_c10",
+        "stem_k3_s2_c16_gelu_sigmoid mbconv_r1_k3_s1_e2_c16_se0.25_gelu_sigmoid pool linear_c10",
+        # the constant of gelu_sigmoid in front of the last convolution, behind it, on both sides
+        "stem_k3_s2_c16_relu mbconv_r1_k3_s1_e2_c24_se0.25_gelu_sigmoid pool linear_c10",
+        "stem_k3_s2_c16_relu conv_r1_k1_s1_c24_gelu_sigmoid pool linear_c10",
+        "stem_k3_s2_c16_relu dws_r1_k3_s1_c16_gelu_sigmoid pool linear_c10",
+        "stem_k3_s2_c16_gelu_sigmoid pool head_c14_bias_gelu_sigmoid linear_c10",
+    ],
+)
+def test_ort_executes_what_is_modelled_of_odd_int8_rows(rows: str, tmp_path: Path) -> None:
+    reported = _reported(_quantized(_odd(rows), tmp_path))
+    found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target.here("w8a8"))
+    _require_executed(found, reported)
+
+
+CLASSIC_INT8 = {
+    "stem_k3_s2_c16_relu basic_r2_k3_s1_c16_relu pool linear_c10":
+        "QuantizeLinear Transpose QLinearConv QLinearConv QLinearConv QLinearAdd QLinearConv"
+        " QLinearConv QLinearAdd QLinearGlobalAveragePool Transpose Reshape QGemm",
+    "stem_k3_s2_c16_relu basic_r1_k3_s2_c24_relu pool linear_c10":
+        "QuantizeLinear Transpose QLinearConv QLinearConv QLinearConv QLinearConv QLinearAdd"
+        " QLinearGlobalAveragePool Transpose Reshape QGemm",
+    "stem_k3_s2_c16_relu mixed_s1_16x1_8x1.16x3_8x1.16x3_max3.16x1_relu pool linear_c10":
+        "QuantizeLinear Transpose QLinearConv NhwcMaxPool QLinearConv QLinearConv QLinearConv"
+        " QLinearConv QLinearConv QLinearConv QLinearConcat QLinearGlobalAveragePool Transpose"
+        " Reshape QGemm",
+    "stem_k3_s2_c16_gelu_sigmoid conv_r1_k3_s2_c8_gelu_sigmoid dense_c20_gelu_sigmoid"
+    " dense_c20_gelu_sigmoid linear_c10":
+        "Squeeze QuantizeLinear Transpose QLinearConv QLinearMul QLinearSigmoid QLinearMul"
+        " QLinearConv Transpose QLinearMul QLinearSigmoid QLinearMul Reshape QGemm QLinearMul"
+        " QLinearSigmoid QLinearMul QGemm QLinearMul QLinearSigmoid QLinearMul QGemm",
+}  # fmt: skip
+"""What onnxruntime 1.32 reports of exported files."""
+
+
+@pytest.mark.parametrize("rows", CLASSIC_INT8)
+def test_classic_rows_in_int8_are_executed_as_reported(rows: str) -> None:
+    """The same operators; their order between branches is onnxruntime's own."""
+    found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target("w8a8"))
+    assert sorted(_nodes(found)) == sorted(CLASSIC_INT8[rows].split())
+
+
 def _quantized(spec: ModelSpec, folder: Path) -> Path:
     pytest.importorskip("onnxruntime.quantization")
     import export_cases
@@ -263,6 +310,32 @@ def test_ncnn_has_the_layers_that_are_modelled(name: str, tmp_path: Path) -> Non
     assert _nodes(found) == expected
 
 
+@pytest.mark.parametrize(
+    ("rows", "layers"),
+    [
+        (
+            "stem_k3_s2_c16_gelu_sigmoid mbconv_r1_k3_s1_e2_c16_se0.25_gelu_sigmoid pool"
+            " linear_c10",
+            "Convolution BinaryOp Sigmoid BinaryOp Convolution BinaryOp Sigmoid BinaryOp"
+            " ConvolutionDepthWise BinaryOp Sigmoid BinaryOp Pooling InnerProduct Reshape BinaryOp"
+            " Sigmoid BinaryOp Convolution BinaryOp Convolution BinaryOp Pooling InnerProduct",
+        ),
+        (
+            "stem_k3_s2_c16_gelu_sigmoid conv_r1_k1_s1_c16_none pool head_c14_bias_gelu_sigmoid"
+            " linear_c10",
+            "Convolution BinaryOp Sigmoid BinaryOp Convolution Pooling InnerProduct Reshape"
+            " BinaryOp Sigmoid BinaryOp Flatten InnerProduct",
+        ),
+    ],
+)
+def test_ncnn_gets_a_vector_as_a_map_for_gelu_by_a_sigmoid(rows: str, layers: str) -> None:
+    """As pnnx writes them; its gate of another function has two InnerProducts."""
+    found = fusion.fused(workload.from_spec(_odd(rows)), "ncnn", Target())
+    assert _nodes(found) == layers.split()
+    swish = workload.from_spec(_odd(rows.replace("gelu_sigmoid", "swish")))
+    assert "Reshape" not in _nodes(fusion.fused(swish, "ncnn", Target()))
+
+
 def test_litert_executes_what_xnnpack_fuses() -> None:
     """Clamps go into convolutions, swish is two operators; of int8, one look-up."""
     rows = "stem_k3_s2_c16_relu6 mbconv_r1_k3_s1_e1_c16_hse0.5_swish pool linear_c10"
@@ -306,10 +379,11 @@ def test_rows_one_by_one_are_executed_as_the_whole(spec: ModelSpec, runtime: str
 @pytest.mark.parametrize("runtime", fusion.modeled())
 @pytest.mark.parametrize("rows", ODD)
 def test_odd_rows_one_by_one_are_executed_as_the_whole(rows: str, runtime: str) -> None:
-    encoder = Encoder(runtime, Target())
-    found = _encoded(encoder, _odd(rows))
-    whole = fusion.fused(workload.from_spec(_odd(rows)), runtime, Target())
-    assert found == list(signatures(whole.operators))
+    for precision in PRECISIONS[runtime]:
+        target = Target(precision)
+        found = _encoded(Encoder(runtime, target), _odd(rows))
+        whole = fusion.fused(workload.from_spec(_odd(rows)), runtime, target)
+        assert found == list(signatures(whole.operators))
 
 
 @pytest.mark.parametrize("runtime", fusion.modeled())

@@ -144,6 +144,45 @@ def test_equal_artifacts_are_joined(tmp_path: Path) -> None:
     assert "1 of 1 predictions are within 10 % of the measured median" in text
 
 
+def _cells(page: str) -> list[list[str]]:
+    """The rows of the table of equal artifacts."""
+    table = page.partition("What several documents tell of one artifact.")[2]
+    body = table.partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in body.split("</tr>") if "<td" in row]
+
+
+def _of(document: dict[str, Any], digest: str, **changes: Any) -> dict[str, Any]:
+    return document | {"sha256": digest} | changes
+
+
+def test_an_accuracy_belongs_to_its_file_alone(tmp_path: Path) -> None:
+    """The same network in the same precision, runtime and threads: two formats, two boards."""
+    onnx, tflite = "11" * 32, "22" * 32
+    page = made(
+        tmp_path,
+        a=_of(profile(device="board-a"), onnx, format="onnx", runtime="openvino"),
+        b=_of(profile(device="board-b"), tflite, runtime="openvino"),
+        e=_of(evaluation(), tflite),
+    )
+    (row,) = _cells(page)
+    assert row[1:3] == ["board-b", tflite[:12]] and "87.75 (measured)" in row[-1]
+
+
+def test_one_file_on_two_boards_has_one_accuracy_and_two_latencies(tmp_path: Path) -> None:
+    page = made(tmp_path, a=profile(), b=profile(device="board-b"), e=evaluation())
+    rows = _cells(page)
+    assert [row[1] for row in rows] == ["local", "board-b"]
+    assert all("87.75 (measured)" in row[-1] for row in rows)
+    assert all(row[3].count("measured") == 1 for row in rows)
+
+
+def test_a_prediction_for_another_device_stands_alone(tmp_path: Path) -> None:
+    page = made(tmp_path, p=profile(device="board-b"), q=estimate())
+    assert not _cells(page) and "Prediction against" not in page
+    unsaid = estimate() | {"table": estimate()["table"] | {"device": None}}
+    assert "Prediction against" in made(tmp_path, r=profile(device="board-b"), s=unsaid)
+
+
 def test_a_prediction_is_not_joined_with_another_network(tmp_path: Path) -> None:
     assert "Prediction against" not in made(tmp_path, p=profile("one"), q=estimate("other"))
 

@@ -281,6 +281,15 @@ def test_mnist_files_are_read(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_digits_are_known_by_their_classes_and_their_gray(tmp_path: Path) -> None:
+    digits = load(tiny_pictures.write_digits(tmp_path / "mnist"))
+    assert digits.are_digits
+    assert not replace(digits, classes=("cat", "dog")).are_digits  # gray photographs
+    colours = load(tiny_pictures.write(tmp_path / "colours", 2))
+    assert not colours.are_digits
+    assert not replace(colours, classes=("0", "1", "2")).are_digits
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_idx_round_trip(tmp_path_factory: pytest.TempPathFactory, shape: list[int]) -> None:

@@ -20,7 +20,8 @@ from edgecnn import families, network, sources, weights
 from edgecnn.accuracy import wilson
 from edgecnn.errors import DataError, DivergedError, UnavailableError, UsageError, WeightsError
 from edgecnn.training import checkpoint, curves, datasets, distill, events, start
-from edgecnn.training.augment import Augment, augmented
+from edgecnn.training.augment import DIGITS, PHOTOGRAPHS, Augment, augmented
+from edgecnn.training.batches import Batch
 from edgecnn.training.checkpoint import BEST, LAST, Progress
 from edgecnn.training.loop import Loop, seed_of
 from edgecnn.training.recipe import Recipe
@@ -332,6 +333,24 @@ def test_an_augmentation_survives_its_text(
 def test_other_augmentations_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         Augment.parse(text)
+
+
+def test_the_pictures_decide_how_they_are_varied(data: Path, tmp_path: Path) -> None:
+    left = Recipe(augment=None, held_out=6, threads=1)
+    assert left.suited_to(datasets.load(str(data), left).train).augment == PHOTOGRAPHS
+    digits = datasets.load(str(tiny_pictures.write_digits(tmp_path)), left).train
+    suited = left.suited_to(digits).augment
+    assert suited == DIGITS and not suited.mirror and suited.shift and suited.rotate
+    asked = replace(left, augment=Augment(mirror=True))
+    assert asked.suited_to(digits) == asked
+    assert Recipe.from_dict(left.to_dict()) == left and Recipe.from_dict(asked.to_dict()) == asked
+
+
+def test_a_loop_needs_an_augmentation() -> None:
+    pixels = torch.zeros(8, 3, 16, 16, dtype=torch.uint8)
+    batch = Batch(pixels, torch.zeros(8, dtype=torch.int64))
+    with pytest.raises(UsageError, match="suited_to"):
+        Loop(tiny_pictures.SPEC, Recipe(), network.build(tiny_pictures.SPEC), batch)
 
 
 def test_cutout_takes_a_square_of_each_picture() -> None:

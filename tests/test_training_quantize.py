@@ -9,16 +9,20 @@ import tiny_pictures
 import torch
 import training_cases
 from conftest import _data_folder
+from export_cases import pictures
+from test_activations import sources_of
 from torch import nn
 from training_cases import RECIPE, trained
 
 from edgecnn import export, families, formats, network, sources
 from edgecnn.contract import Recipe as Precision
 from edgecnn.evaluate import evaluate
-from edgecnn.export._weight_levels import int8_without_saturation, steps
+from edgecnn.export._fold import folded
+from edgecnn.export.weight_levels import int8_without_saturation, steps
 from edgecnn.images import list_images
+from edgecnn.network import Branches, LayerScale
 from edgecnn.picture_sets import written
-from edgecnn.spec import ModelSpec
+from edgecnn.spec import ModelSpec, parse_rows
 from edgecnn.train_data import load
 from edgecnn.training import checkpoint, quantize_aware
 from edgecnn.training.augment import Augment
@@ -39,7 +43,27 @@ def _network(spec: ModelSpec = tiny_pictures.SPEC) -> nn.Module:
             layer.running_var.uniform_(0.5, 2.0, generator=generator)
             nn.init.uniform_(layer.weight, 0.5, 1.5, generator=generator)
             nn.init.uniform_(layer.bias, -0.5, 0.5, generator=generator)
+        elif isinstance(layer, LayerScale):
+            nn.init.uniform_(layer.gamma, -1.5, 1.5, generator=generator)
+        elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.uniform_(layer.bias, -0.5, 0.5, generator=generator)
     return module.eval()
+
+
+CONCATENATED = ModelSpec("mixed", "test", 32, parse_rows(
+    "stem_k3_s2_c8_relu mixed_s1_8x1_4x1.8x3_4x1.12x3_max3.8x1_relu pool linear_c3"
+))  # fmt: skip
+SCALED = ModelSpec("scaled", "test", 32, parse_rows(
+    "conv_r1_k4_s4_c8_p0_none_bias norm cnext_r2_k7_s1_e2_c8_gelu cnext_r1_k7_s1_e2_c8_relu"
+    " pool norm linear_c3"
+))  # fmt: skip
+SPECS = {
+    "tiny": tiny_pictures.SPEC,
+    "concatenated": CONCATENATED,
+    "scaled": SCALED,
+    "mobilenet_v3": families.get("mobilenet_v3_small@w0.35,r32"),
+    "mobilenet_v2": families.get("mobilenet_v2@w0.35,r32"),
+}
 
 
 def _image(count: int = 4, size: int = 16) -> torch.Tensor:
@@ -52,9 +76,9 @@ def _set(view: nn.Module, watching: bool) -> None:
             module.is_watching = watching
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilenet_v3_small@w0.35,r32", "mobilenet_v2@w0.35,r32"])
+@pytest.mark.parametrize("name", SPECS)
 def test_without_rounding_it_is_the_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = tiny_pictures.SPEC if name == "tiny" else families.get(name)
+    spec = SPECS[name]
     module = _network(spec)
     view = quantize_aware.view(module).eval()
     _set(view, watching=True)
@@ -68,7 +92,31 @@ def test_without_rounding_it_is_the_network(name: str, monkeypatch: pytest.Monke
 
 
 def _norms(view: nn.Module) -> set[nn.Module]:
-    return {m.norm for m in view.modules() if isinstance(m, RoundedLayer) and m.norm is not None}
+    layers = [m for m in view.modules() if isinstance(m, RoundedLayer)]
+    return {m.folded for m in layers if m.folded is not None}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_weights_that_are_rounded_are_the_exporters(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Normalization and layer scales are in them: a step of each channel follows from that."""
+    module = _network(SPECS[name])
+    found: list[torch.Tensor] = []
+
+    def rounded(weight: torch.Tensor) -> torch.Tensor:
+        found.append(weight)
+        return weight
+
+    monkeypatch.setattr(quantize_aware, "_rounded_weight", rounded)
+    view = quantize_aware.view(module).eval()
+    _set(view, watching=True)
+    with torch.no_grad():
+        view(_image(size=SPECS[name].resolution))
+    layers = [m for m in folded(module).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(found) == len(layers)
+    for weight, layer in zip(found, layers, strict=True):
+        torch.testing.assert_close(weight, layer.weight, rtol=1e-5, atol=1e-6)
 
 
 def test_it_rounds_where_the_exporters_do() -> None:
@@ -79,7 +127,7 @@ def test_it_rounds_where_the_exporters_do() -> None:
     assert sum(isinstance(m, Rounded) for m in view.modules()) == 1 + 3 + 4 + 1 + 1 + 1
     layers = [m for m in view.modules() if isinstance(m, RoundedLayer)]
     assert len(layers) == 1 + 3 + 2 + 1
-    assert sum(m.norm is not None for m in layers) == 4
+    assert sum(m.folded is not None for m in layers) == 4
 
 
 def test_a_sum_is_rounded() -> None:
@@ -87,6 +135,60 @@ def test_a_sum_is_rounded() -> None:
     one = sum(isinstance(m, Rounded) for m in quantize_aware.view(_network()).modules())
     two = sum(isinstance(m, Rounded) for m in quantize_aware.view(_network(spec)).modules())
     assert two == one + 8 + 1  # the second unit's, and its shortcut's
+
+
+def test_a_concatenation_and_its_parts_are_rounded() -> None:
+    """The input; the stem; one, two, two and one convolution of the parts, each behind its ReLU and
+    the maximum not at all; the whole; the mean. The whole has the range of all parts together."""
+    view = quantize_aware.view(_network(CONCATENATED))
+    assert sum(isinstance(m, Rounded) for m in view.modules()) == 1 + 1 + 6 + 1 + 1
+    (whole,) = [
+        m for m in view.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], Branches)
+    ]
+    ends = [[m for m in part.modules() if isinstance(m, Rounded)][-1] for part in whole[0].values()]
+    quantize_aware.calibrate(view, [_image(size=32)])
+    assert isinstance(whole[1], Rounded) and len(ends) == 4
+    assert len({float(one.high) for one in ends}) == 4  # ranges of their own
+    assert float(whole[1].high) == max(float(one.high) for one in ends)
+    assert float(whole[1].low) == min(float(one.low) for one in ends) == 0.0
+
+
+def test_a_scaled_branch_is_rounded_with_its_scale() -> None:
+    """The input; the stem and its normalization; in each branch the depthwise convolution, the
+    normalization, the first pointwise convolution where no ReLU takes its result, the function, the
+    second convolution with its scale, the sum; the mean; the normalization."""
+    view = quantize_aware.view(_network(SCALED))
+    assert sum(isinstance(m, Rounded) for m in view.modules()) == 1 + 2 + 2 * 6 + 5 + 2
+    scales = [m for m in view.modules() if isinstance(m, LayerScale)]
+    layers = [m for m in view.modules() if isinstance(m, RoundedLayer)]
+    assert len(scales) == 3 and [m.folded for m in layers if m.folded is not None] == scales
+    quantize_aware.calibrate(view, [_image(size=32)])
+    view.train()(_image(size=32)).square().sum().backward()
+    assert all(m.gamma.grad is not None and bool(m.gamma.grad.any()) for m in scales)
+
+
+_SAME_VALUES = ("MaxPool", "Reshape", "Transpose", "QuantizeLinear", "DequantizeLinear")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPECS)
+def test_it_rounds_what_the_onnx_file_rounds(name: str, tmp_path: Path) -> None:
+    """As many activations as the file quantizes, those counted once that have the same values."""
+    onnx = pytest.importorskip("onnx")
+    source = replace(sources_of(SPECS[name]), module=_network(SPECS[name]))
+    path = tmp_path / "w8a8.onnx"
+    export.export(
+        source, "onnx", Precision.parse("w8a8"), path, calibration_folder=pictures(),
+        force_calibration=True,
+    )  # fmt: skip
+    graph = onnx.load(path).graph
+    moved = {n.output[0]: n.input[0] for n in graph.node if n.op_type in _SAME_VALUES}
+    quantized = {n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    while quantized & moved.keys():
+        quantized = {moved.get(one, one) for one in quantized}
+    view = quantize_aware.view(_network(SPECS[name]))
+    rounded = sum(isinstance(m, Rounded) for m in view.modules())
+    assert rounded == len(quantized - {item.name for item in graph.initializer})
 
 
 def test_weights_have_the_exporters_steps() -> None:

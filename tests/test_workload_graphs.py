@@ -1,10 +1,12 @@
 """One network, read from its spec, from ONNX and from TFLite: the same operators."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import small_models
 import spec_onnx
@@ -306,6 +308,46 @@ def test_normalization_without_a_convolution_before_it_stays() -> None:
 
 
 # ------------------------------------------------------------------------------------- bad files
+
+
+def test_constants_in_half_precision_are_read(tmp_path: Path) -> None:
+    """As TensorFlow's converter stores them: float16, with a DEQUANTIZE behind."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    from edgecnn.formats import _tflite_tree
+    from edgecnn.latency import graphs
+
+    rows = "stem_k3_s2_c8_gelu_sigmoid mbconv_r1_k3_s1_e2_c8_hse0.5_relu pool linear_c4"
+    spec = ModelSpec("half", "test", 16, parse_rows(rows))
+    model = _tflite_tree.unpack(graphs.content(spec, "tflite", "fp32"))
+    graph = model.subgraphs[0]
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    model.operatorCodes.append(code)
+    scalars = 0
+    for index, tensor in enumerate(list(graph.tensors)):
+        data = model.buffers[tensor.buffer].data
+        if data is None or len(data) == 0 or tensor.type != schema.TensorType.FLOAT32:
+            continue
+        stored = copy.copy(tensor)
+        stored.type, stored.buffer = schema.TensorType.FLOAT16, len(model.buffers)
+        half = np.frombuffer(bytes(data), np.float32).astype(np.float16)
+        buffer = schema.BufferT()
+        buffer.data = half.view(np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer = 0
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.inputs, operator.outputs = [len(graph.tensors)], [index]
+        graph.tensors.append(stored)
+        graph.operators.insert(0, operator)
+        scalars += half.size == 1
+    assert scalars == 2  # 1.702 and a sixth
+    path = tmp_path / "half.tflite"
+    path.write_bytes(_tflite_tree.pack(model))
+    read = tflite_graph.workload(path)
+    found, expected = (fusion.canonical(w).operators for w in (read, workload.from_spec(spec)))
+    assert [o.op for o in found] == [o.op for o in expected]
+    assert read.precision == "fp16" and read.params == workload.from_spec(spec).folded().params
 
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:

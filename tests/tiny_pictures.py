@@ -35,6 +35,17 @@ def write(folder: Path, count: int = 16, size: int = 16, classes: tuple[str, ...
     return folder
 
 
+def write_digits(folder: Path, count: int = 12) -> Path:
+    """Write MNIST's four files of noise: `count` pictures of each of the digits 0 and 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = np.arange(2 * count, dtype=np.uint8) % 2
+    images = np.random.default_rng(0).integers(0, 256, (2 * count, 28, 28), np.uint8)
+    for part in ("train", "t10k"):
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write an array as MNIST's authors do; gzipped where the name ends in .gz."""
     sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)

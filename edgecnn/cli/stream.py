@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgecnn.cli._options import (
     artifact_argument,
@@ -84,7 +85,7 @@ if TYPE_CHECKING:
 @click.option(
     "--token",
     envvar="EDGECNN_TOKEN",
-    help="What viewers of the page have to know.  [env: EDGECNN_TOKEN]",
+    help="With --serve: what viewers of the page have to know.  [env: EDGECNN_TOKEN]",
 )
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so long.")
 @click.option("--frames", type=click.IntRange(1), help="End after so many results.")
@@ -122,6 +123,7 @@ def command(
     from edgecnn.cli import _stream_view
     from edgecnn.stream.systemd import Notifier
 
+    _check_token(serve)
     files = [_with_labels(path, labels, given) for path in (artifact, *fallback)]
     notifier = Notifier()
     view = None if as_json else _stream_view.view(every_frame=given["every_frame"])
@@ -139,6 +141,15 @@ def command(
     if not as_json:
         _stream_view.print_summary(summary)
     _judge(summary.passed, interrupted())
+
+
+def _check_token(serve: str | None) -> None:
+    """Refuse a token for a page that is not served; in the environment it may wait for one."""
+    from edgecnn.errors import UsageError
+
+    source = click.get_current_context().get_parameter_source("token")
+    if serve is None and source is ParameterSource.COMMANDLINE:
+        raise UsageError("--token is for viewers of the page: pass --serve HOST:PORT, too.")
 
 
 def _with_labels(path: Path, labels: Path | None, given: dict[str, Any]) -> "Artifact":

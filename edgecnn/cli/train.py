@@ -28,10 +28,9 @@ def _recipe_options(function: F) -> F:
         click.option("--label-smoothing", type=float, default=0.1, show_default=True),
         click.option(
             "--augment",
-            default="mirror,shift:4",
-            show_default=True,
             metavar="LIST|none",
-            help="Of mirror, shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS.",
+            help="Of mirror, shift:PIXELS, rotate:DEGREES, zoom:SHARE, cutout:PIXELS. Without it "
+            "the pictures decide (digits are not mirrored), and it is told at the start.",
         ),
         click.option("--limit", type=click.IntRange(1), help="Train on so many pictures at most."),
         click.option(
@@ -93,7 +92,10 @@ def command(
     as_json: bool,
     **recipe: Any,
 ) -> None:
-    """Train MODEL, one of the zoo, on pictures. The same command goes on after an interruption.
+    """Train MODEL on pictures. The same command goes on after an interruption.
+
+    MODEL is a zoo name, also with changes: mobilenet_v2@w0.75,r192,gelu. `edgecnn export` takes the
+    same name with the checkpoint.
 
     --data is a folder of class folders, or of train/ and test/ with class folders in each, a zip
     file of either, MNIST's files, or the name of a data set in $EDGECNN_DATA or ../shared/data.
@@ -103,11 +105,11 @@ def command(
     run.json, curves.svg and .png, and events for TensorBoard. With several processes: torchrun
     --nproc-per-node N -m edgecnn train ...
     """
-    from edgecnn import families
+    from edgecnn import sources
     from edgecnn.training.run import Callbacks, Task, run
 
     task = Task(
-        base=families.get(model),
+        base=sources.rows(model),
         data=data,
         output=output or Path("trained") / f"{model}-{Path(data).stem}",
         recipe=_recipe(**recipe),
@@ -129,11 +131,12 @@ def command(
     _judge(result, min_top1)
 
 
-def _recipe(augment: str, threads: int | None, **fields: Any) -> Any:
+def _recipe(augment: str | None, threads: int | None, **fields: Any) -> Any:
     from edgecnn.training.augment import Augment
     from edgecnn.training.recipe import Recipe, usable_cores
 
-    return Recipe(**fields, augment=Augment.parse(augment), threads=threads or usable_cores())
+    chosen = None if augment is None else Augment.parse(augment)
+    return Recipe(**fields, augment=chosen, threads=threads or usable_cores())
 
 
 def _tell(text: str) -> None:

@@ -19,6 +19,7 @@ EFFICIENTNET_LITE = "tensorflow/tpu models/official/efficientnet/lite/README.md@
 EFFICIENTNET_V2 = "google/automl efficientnetv2/README.md@25907c2"
 TIMM_LATER = "huggingface/pytorch-image-models results/results-imagenet.csv@0173a13"
 LECUN = "LeCun et al. 1998, Proceedings of the IEEE 86(11), section III and figure 9"
+LECUN_TABLE = f"{LECUN}; yann.lecun.com/exdb/mnist, table"
 MNIST = "MNIST test 10k"
 TORCHVISION = "pytorch/vision torchvision/models/{} (torchvision 0.29.1 wheel)"
 

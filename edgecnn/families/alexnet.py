@@ -38,7 +38,7 @@ TWO_TOWERS = """
     dense_c4096_relu
     linear_c1000
 """
-KRIZHEVSKY = "Krizhevsky et al. 2012, NIPS, table 2 (one network, validation set)"
+KRIZHEVSKY = "Krizhevsky et al. 2012, NIPS, table 2 (1 CNN: 40.7 % validation error)"
 SZE = "Sze et al. 2017, arXiv 1703.09039, table II"
 
 

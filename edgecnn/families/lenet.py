@@ -12,7 +12,7 @@ is a linear layer. The tangent is not scaled.
 
 from __future__ import annotations
 
-from edgecnn.families._sources import DIGITS, LECUN, MNIST
+from edgecnn.families._sources import DIGITS, LECUN, LECUN_TABLE, MNIST
 from edgecnn.spec import ModelSpec, Published, parse_rows
 
 LENET1 = """
@@ -43,7 +43,7 @@ LENET5 = """
 
 def _model(name: str, rows: str, params: int, macs: int, error: float, note: str) -> ModelSpec:
     """`macs` as the paper has them, `error` in percent."""
-    published = Published(params, macs, LECUN, 100 - error, LECUN, MNIST, note)
+    published = Published(params, macs, LECUN, 100 - error, LECUN_TABLE, MNIST, note)
     return ModelSpec(
         name,
         "lenet",

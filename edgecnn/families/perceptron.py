@@ -2,13 +2,15 @@
 
 A neuron's sum of all pixels, each times a weight, plus a bias. Hidden neurons have a hyperbolic
 tangent; the paper's is scaled, 1.7159 tanh(2 a / 3), which scaled weights make up for. The paper
-learns by squared error; what it says of accuracy holds for deslanted digits (perceptron), or with
-artificially distorted ones added (one hidden layer).
+learns by squared error; what it says of accuracy holds for deslanted digits (perceptron), with
+artificially distorted ones added (one hidden layer), or for the digits as they are (two). Of 1000
+and 150 units the paper's section III-C speaks; the authors' table on the web has the same 2.95 % at
+500 and 150.
 """
 
 from __future__ import annotations
 
-from edgecnn.families._sources import DIGITS, LECUN, MNIST
+from edgecnn.families._sources import DIGITS, LECUN, LECUN_TABLE, MNIST
 from edgecnn.spec import ModelSpec, Published, parse_rows
 
 
@@ -20,7 +22,7 @@ def _model(name: str, hidden: tuple[int, ...], params: int, error: float) -> Mod
         None,
         LECUN,
         round(100 - error, 2),
-        LECUN,
+        LECUN_TABLE,
         MNIST,
         note="multiply-adds are not published: one for each weight",
     )

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgecnn.report import chart, scales
 from edgecnn.report.agreement import Pair
@@ -24,12 +24,28 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a figure is of, so that equal artifacts of several runs are joined."""
+    """What a figure is of, so that equal artifacts of several runs are joined.
+
+    `device` and `format` are None where the document does not say them.
+    """
 
     name: str
     precision: str | None = None
     runtime: str | None = None
     threads: int | None = None
+    device: str | None = None
+    format: str | None = None
+
+    @property
+    def always_said(self) -> "Identity":
+        """What every document says."""
+        return replace(self, device=None, format=None)
+
+    def agrees(self, other: "Identity") -> bool:
+        """Whether both can be of one thing: all is equal that both say."""
+        devices = {self.device, other.device} - {None}
+        formats = {self.format, other.format} - {None}
+        return max(len(devices), len(formats)) < 2 and self.always_said == other.always_said
 
     def __str__(self) -> str:
         parts = [self.name, self.precision, self.runtime and f"on {self.runtime}"]
@@ -41,7 +57,8 @@ class Identity:
 class Figure:
     """One figure for the joined table: ``what`` names it with its unit, ``kind`` says whence.
 
-    ``sha256`` stands for the file where its name is not known; ``ends`` is its interval.
+    ``sha256`` is of the file, None where it is of no certain file; without an ``identity`` the
+    figure is of the file alone. ``ends`` is its interval.
     """
 
     what: str

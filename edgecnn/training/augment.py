@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgecnn.errors import UsageError
+from edgecnn.train_data import Pictures
 
 NONE = "none"
 
@@ -81,6 +82,15 @@ class Augment:
         given = [(f.name, getattr(self, f.name)) for f in fields(self)]
         parts = [name if value is True else f"{name}:{value:g}" for name, value in given if value]
         return ",".join(parts) or NONE
+
+
+PHOTOGRAPHS = Augment(mirror=True, shift=4)
+DIGITS = Augment(shift=1, rotate=8.0)
+
+
+def usual(pictures: Pictures) -> Augment:
+    """What is done where nothing else is asked for: digits are never mirrored."""
+    return DIGITS if pictures.are_digits else PHOTOGRAPHS
 
 
 _READERS: dict[str, Callable[[str], float]] = {

@@ -43,7 +43,8 @@ class Loop:
     """A training under way.
 
     `view` is what is trained through, where it is not the network itself: a module with the same
-    parameters (`quantize_aware`). Raises UsageError where a batch cannot be shared evenly.
+    parameters (`quantize_aware`). Raises UsageError where a batch cannot be shared evenly, or the
+    recipe leaves the augmentation to pictures (`Recipe.suited_to`).
     """
 
     def __init__(
@@ -56,7 +57,10 @@ class Loop:
         teacher: Teacher | None = None,
         view: nn.Module | None = None,
     ) -> None:
+        if recipe.augment is None:
+            raise UsageError("the recipe says no augmentation; Recipe.suited_to(pictures) does.")
         self.spec, self.recipe, self.network, self.peers = spec, recipe, network, peers
+        self.augment = recipe.augment
         self.device = peers.device(recipe.device)
         self.teacher = None if teacher is None else teacher.to(self.device)
         # The layout of the pictures; a third faster on a processor than torch's own.
@@ -116,7 +120,7 @@ class Loop:
             group["lr"] = self.recipe.learning_rate * factor
 
     def _step(self, batch: Batch, random: torch.Generator) -> Tensor:
-        pixels = augmented(batch.pixels, self.recipe.augment, random)
+        pixels = augmented(batch.pixels, self.augment, random)
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, enabled=self.recipe.amp):
             logits = self.forward(normalized(pixels, self.spec))

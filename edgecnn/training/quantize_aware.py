@@ -4,16 +4,19 @@
 A trained network is tuned further through a view of it: a module with the same parameters that
 rounds weights and activations where this project's exporters round them. Gradients pass the
 rounding as if it were not there, and are zero outside of its range. Normalization is folded into
-the convolution in front of it with the statistics it has learnt, which stay as they are. What comes
-out are the network's own weights: any checkpoint, any format, and exported in the usual way, whose
-calibration then finds the ranges that the network has learnt to live with.
+the convolution in front of it with the statistics it has learnt, which stay as they are, and so is
+a layer's scale. What comes out are the network's own weights: any checkpoint, any format, and
+exported in the usual way, whose calibration then finds the ranges that the network has learnt to
+live with.
 
 - Weights: int8, symmetric, a step per output channel, by the very function that the ONNX exporter
-  uses (`export/_weight_levels.py`: as much of int8 as no x86 kernel saturates with). TFLite files
+  uses (`export/weight_levels.py`: as much of int8 as no x86 kernel saturates with). TFLite files
   have steps as fine or finer.
 - Activations: 8 bits per tensor, from 0's neighbourhood to the moving mean of the extremes of each
   batch. The input, and what convolutions, sums, products, means and functions give; not in front of
   ReLU and ReLU6, which runtimes fuse; and not the logits.
+- Concatenations: each part by a range of its own, as ONNX files have it, and then the whole, whose
+  range TFLite files give to the parts too.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgecnn.errors import UsageError, WeightsError
-from edgecnn.export._weight_levels import int8_without_saturation, steps
-from edgecnn.network import Residual, Scale
+from edgecnn.export.weight_levels import int8_without_saturation, steps
+from edgecnn.network import LayerScale, Residual, Scale, ScaledResidual
 
 MOMENTUM = 0.01
 """Share of a batch in the moving ranges."""
@@ -40,6 +43,7 @@ _SMALLEST_STEP = 2.0**-23
 _FUSED = (nn.ReLU, nn.ReLU6)
 _SAME_VALUES = (nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d)
 _IN_ORDER = (nn.Sequential, Residual, Scale)
+_FOLDED = (nn.BatchNorm2d, LayerScale)
 Layer = nn.Conv2d | nn.Linear
 
 
@@ -76,15 +80,16 @@ class Rounded(nn.Module):
 
 
 class RoundedLayer(nn.Module):
-    """A convolution or linear layer with rounded weights, the normalization behind it folded in."""
+    """A convolution or linear layer with rounded weights, and what is folded into it: the
+    normalization or the layer's scale behind it."""
 
-    def __init__(self, layer: Layer, norm: nn.BatchNorm2d | None) -> None:
+    def __init__(self, layer: Layer, folded: nn.BatchNorm2d | LayerScale | None) -> None:
         super().__init__()
-        self.layer, self.norm = layer, norm
+        self.layer, self.folded = layer, folded
 
     def forward(self, value: Tensor) -> Tensor:
-        """What the layer, and the normalization, make of it."""
-        factor, offset = _affine(self.norm)
+        """What the layer, and what is folded into it, make of it."""
+        factor, offset = _affine(self.folded)
         weight = self.layer.weight
         shape = (-1, *[1] * (weight.dim() - 1))
         weight = weight if factor is None else weight * factor.view(shape)
@@ -148,8 +153,10 @@ def restore_ranges(module: View, saved: Mapping[str, Tensor]) -> None:
         found[name].high.copy_(high)
 
 
-def _affine(norm: nn.BatchNorm2d | None) -> tuple[Tensor | None, Tensor | None]:
-    """Factor and offset of each channel that normalization comes to."""
+def _affine(norm: nn.BatchNorm2d | LayerScale | None) -> tuple[Tensor | None, Tensor | None]:
+    """Factor and offset of each channel that normalization, or a layer's scale, comes to."""
+    if isinstance(norm, LayerScale):
+        return norm.gamma.flatten(), None
     if norm is None or norm.running_mean is None or norm.running_var is None:
         return None, None
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -170,7 +177,10 @@ def _viewed(module: nn.Module, follower: nn.Module | None, logits: Layer) -> nn.
     children = list(module.named_children())
     if not children:
         return _behind(module, module, follower, logits)
-    if type(module) in _IN_ORDER:
+    if type(module) is ScaledResidual:
+        scale, *body = children  # the first part runs last
+        parts = {scale[0]: nn.Identity()} | _in_order([*body, scale], module, follower, logits)
+    elif type(module) in _IN_ORDER:
         parts = _in_order(children, module, follower, logits)
     else:
         parts = {name: _viewed(child, None, logits) for name, child in children}
@@ -186,17 +196,17 @@ def _in_order(
     follower: nn.Module | None,
     logits: Layer,
 ) -> dict[str, nn.Module]:
-    """Children that run one after another; a normalization goes into the convolution before it."""
+    """Children that run one after another; what can be folded goes into the convolution before."""
     found: dict[str, nn.Module] = {}
     # What follows the body of a sum or product is the sum or product.
     after = follower if type(module) is nn.Sequential else None
     waiting = [(name, child) for name, child in children if not isinstance(child, nn.Identity)]
     while waiting:
         name, child = waiting.pop(0)
-        norm = waiting[0][1] if waiting else None
-        if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        behind = waiting[0][1] if waiting else None
+        if isinstance(child, nn.Conv2d) and isinstance(behind, _FOLDED):
             waiting.pop(0)
-            layer: nn.Module = RoundedLayer(child, norm)
+            layer: nn.Module = RoundedLayer(child, behind)
             found[name] = _behind(layer, child, waiting[0][1] if waiting else after, logits)
         else:
             found[name] = _viewed(child, waiting[0][1] if waiting else after, logits)

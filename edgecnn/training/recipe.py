@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgecnn.errors import UnavailableError, UsageError
-from edgecnn.training.augment import Augment
+from edgecnn.train_data import Pictures
+from edgecnn.training.augment import Augment, usual
 from edgecnn.training.optimizing import OPTIMIZERS
 
 DEVICES = ("cpu", "cuda")
 QUANTIZATIONS = ("w8a8",)
-USUAL = Augment(mirror=True, shift=4)
 
 
 def usable_cores() -> int:
@@ -31,6 +31,8 @@ class Recipe:
     trained on. `batch` is of all processes together. `threads` are part of the recipe: sums in
     another order give other weights. `amp` computes in mixed precision, on a GPU alone.
 
+    `augment` is None where the pictures decide (`suited_to`).
+
     `temperature` and `soft_weight` are for a teacher (`distill`), `quantize` is for training under
     the rounding of w8a8 (`quantize_aware`).
 
@@ -44,7 +46,7 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.1
     label_smoothing: float = 0.1
-    augment: Augment = USUAL
+    augment: Augment | None = None
     held_out: int = 5000
     limit: int | None = None
     seed: int = 0
@@ -80,14 +82,19 @@ class Recipe:
         if self.amp and self.quantize is not None:
             raise UsageError("--quantize computes in float32; leave --amp out.")
 
+    def suited_to(self, pictures: Pictures) -> Recipe:
+        """The recipe with the usual augmentation of these pictures, where it says none itself."""
+        return self if self.augment is not None else replace(self, augment=usual(pictures))
+
     def to_dict(self) -> dict[str, Any]:
         """The fields, with the augmentation as its text."""
-        return asdict(self) | {"augment": str(self.augment)}
+        return asdict(self) | {"augment": None if self.augment is None else str(self.augment)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """What `to_dict` made. Raises UsageError, TypeError."""
-        return cls(**data | {"augment": Augment.parse(data["augment"])})
+        text = data["augment"]
+        return cls(**data | {"augment": None if text is None else Augment.parse(text)})
 
 
 def refuse_unsound(recipe: object, **sound: bool) -> None:

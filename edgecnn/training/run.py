@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -90,7 +90,7 @@ class _Training:
     """A training that has been set up: from the start, or from what was kept of it."""
 
     def __init__(self, task: Task, peers: Peers, callbacks: Callbacks) -> None:
-        self.task, self.peers, self.callbacks = task, peers, callbacks
+        self.peers, self.callbacks = peers, callbacks
         recipe = task.recipe
         if recipe.quantize is not None and task.weights == "random":
             raise UsageError(
@@ -99,6 +99,9 @@ class _Training:
             )
         self.data = datasets.load(task.data, recipe)
         pictures = self.data.train
+        recipe = recipe.suited_to(pictures)
+        self.task = task = replace(task, recipe=recipe)
+        callbacks.note(f"augmentation: {recipe.augment}")
         self.spec = start.adapted(task.base, pictures, task.weights, task.imgsz, task.output_stride)
         self.origin = Origin(self.spec, pictures.classes, recipe.quantize)
         network, self.provenance = start.first(

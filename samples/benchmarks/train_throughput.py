@@ -25,6 +25,7 @@ from torch.nn import functional
 from edgecnn import families, network, strides
 from edgecnn.errors import EXIT_VERDICT_FAILED
 from edgecnn.spec import ModelSpec
+from edgecnn.training.augment import PHOTOGRAPHS
 from edgecnn.training.batches import Batch, normalized
 from edgecnn.training.loop import Loop
 from edgecnn.training.optimizing import OPTIMIZERS, decay_groups
@@ -54,7 +55,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     spec = families.get(asked.model).scaled(resolution=IMGSZ)
     spec = strides.with_output_stride(spec, OUTPUT_STRIDE).with_classes(CLASSES)
-    recipe = Recipe(epochs=1, threads=asked.threads)
+    recipe = Recipe(epochs=1, threads=asked.threads, augment=PHOTOGRAPHS)
     data = _random(spec, asked.pictures)
     ways: dict[str, Callable[[], object]] = {
         "edgecnn train": _whole(spec, recipe, data),

@@ -58,7 +58,7 @@ def _identity(document: Fields) -> tuple[Identity, str | None]:
     told = document.maybe_text("table") if not isinstance(table, dict) else _named(source)
     name = document.text("model")
     return Identity(name, source.maybe_text("precision"), source.maybe_text("runtime"),
-                    source.maybe_count("threads")), told  # fmt: skip
+                    source.maybe_count("threads"), source.maybe_text("device")), told  # fmt: skip
 
 
 def _named(table: Fields) -> str:

@@ -38,6 +38,8 @@ def section(document: Fields) -> Section:
         document.maybe_text("precision"),
         document.text("runtime"),
         document.maybe_count("threads"),
+        document.maybe_text("device"),
+        document.maybe_text("format"),
     )
     environment = document.child("environment")
     if document.text("timing") != "measured":

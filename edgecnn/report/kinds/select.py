@@ -57,7 +57,11 @@ class Candidate:
         """Make one of a document's."""
         threads = row.maybe_count("threads")
         identity = Identity(
-            row.text("name"), row.maybe_text("precision"), row.maybe_text("runtime"), threads
+            row.text("name"),
+            row.maybe_text("precision"),
+            row.maybe_text("runtime"),
+            threads,
+            format=row.maybe_text("format"),
         )
         return cls(
             identity=identity,

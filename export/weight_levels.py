@@ -1,4 +1,7 @@
-"""How many steps the largest weight of each output channel gets."""
+"""How many steps the largest weight of each output channel gets.
+
+Exporters use it, and training under 8-bit rounding, which rounds as they do.
+"""
 
 from collections.abc import Callable
 
