@@ -115,7 +115,7 @@ def measured(workload: Workload, profile: Profile) -> Anatomy:
         raise UsageError(
             f"the profile of {Path(profile.artifact).name} on {profile.runtime} has no times of "
             "nodes: run `edgecnn profile --per-layer`, on a runtime that tells them (ort, "
-            "openvino, ncnn)."
+            "openvino; the Python packages of LiteRT and ncnn do not)."
         )
     machine = profile.environment
     target = Target(profile.precision or "fp32", machine.machine, frozenset(machine.isa))

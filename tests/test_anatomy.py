@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 import report_documents
+import spec_onnx
 from click.testing import CliRunner, Result
 
 from edgecnn import anatomy, cli, families, fusion, latency, workload
 from edgecnn.errors import EXIT_USAGE, UsageError
 from edgecnn.fusion import Target
 from edgecnn.profile import LayerTime, Profile
-from edgecnn.report import along, plots
+from edgecnn.report import along, plots, scales
 from edgecnn.workload import Workload
 
 TABLE = "rpi4b-ncnn-t4"
@@ -118,6 +119,37 @@ def test_every_layer_with_a_figure_has_a_bar() -> None:
     assert drawn.count('class="mark ') == bars
     assert drawn.count("predicted strong") + drawn.count("predicted warm") > 0
     assert "latency (ms), predicted" in drawn and "latency (ms), measured" not in drawn
+
+
+def test_a_run_that_its_nodes_do_not_add_up_to_is_told() -> None:
+    found = anatomy.predicted(network(), latency.load(Path(TABLE)))
+    assert found.times is not None
+    known = sum(ms or 0.0 for ms in found.times.ms)
+    for total, told in ((known, "in all"), (8 * known, f"a run, its nodes {scales.label(known)}")):
+        times = replace(found.times, kind="measured", total_ms=total, apart_ms=0.0)
+        drawn = along.along(replace(found, times=times)).draw(along.NARROWEST)
+        assert f"{scales.label(total)} ms {told}" in drawn
+
+
+@pytest.mark.slow
+def test_a_network_is_measured_and_drawn(tmp_path: Path) -> None:
+    """From `profile --per-layer` to the plot, on a runtime that tells its nodes."""
+    pytest.importorskip("onnxruntime")
+    spec = families.get("mobilenet_v3_small@w0.35,r64")
+    model, told, plot = (tmp_path / name for name in ("m.onnx", "p.json", "p.svg"))
+    spec_onnx.write(spec, model)
+    made = edgecnn("profile", model, "--runtime", "ort", "--per-layer", "--output", told)
+    assert made.exit_code == 0, made.stderr
+    drawn = edgecnn("describe", spec.name, "--plot", plot, "--profile", told)
+    assert drawn.exit_code == 0, drawn.stderr
+    text = plot.read_text("utf-8")
+    ElementTree.fromstring(text)  # noqa: S314
+    assert "latency (ms), measured" in text and "measured on local, ort fp32" in text
+    measured = Profile.load(told)
+    found = anatomy.measured(workload.from_spec(spec), measured)
+    assert found.times is not None and None not in found.times.ms
+    assert found.times.apart_ms == pytest.approx(0.0, abs=1e-6)
+    assert sum(found.times.ms) == pytest.approx(sum(row.ms for row in measured.layers))  # type: ignore[arg-type]
 
 
 def test_bars_of_many_layers_can_be_told_apart() -> None:

@@ -14,8 +14,6 @@ import pytest
 import scripted
 import tiny_onnx
 
-pytestmark = pytest.mark.alone
-
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "edgecnn", "stream"]
 

@@ -21,8 +21,6 @@ from edgecnn.stream import sources
 from edgecnn.stream.sources import SourceLostError, Wanted, file, folder, picamera, stdin, url, v4l2
 from edgecnn.stream.sources.v4l2 import Mode, negotiate
 
-pytestmark = pytest.mark.alone
-
 BATCH = Wanted(pace=False)
 
 
@@ -53,6 +51,7 @@ def test_a_video_gives_all_its_frames_in_order(video: Path) -> None:
     source.close()
 
 
+@pytest.mark.alone
 def test_a_video_runs_at_its_own_pace_and_skips_what_is_late(video: Path) -> None:
     source = sources.open_source(str(video), Wanted(fps=50))
     source.read()
