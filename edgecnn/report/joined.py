@@ -54,8 +54,9 @@ def joined(sections: Iterable[Section]) -> Joined:
         if one.identity is not None and not any(row.takes(one) for row in _near(known, one)):
             row = Row(one.identity, one.sha256)
             figures = found.setdefault(row, [])
-            for key in filter(None, (one.identity.always_said, one.sha256)):
-                known.setdefault(key, {})[row] = figures
+            known.setdefault(one.identity.always_said, {})[row] = figures
+            if one.sha256 is not None:
+                known.setdefault(one.sha256, {})[row] = figures
     for one in every:
         for row, figures in _near(known, one).items():
             if row.takes(one):
