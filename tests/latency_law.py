@@ -8,7 +8,6 @@ from edgecnn.environment import Environment
 from edgecnn.fusion import Target
 from edgecnn.latency.calibrate import Request, calibrate_with
 from edgecnn.latency.sample import NodeTime, Sample
-from edgecnn.latency.sampler import BURSTS
 from edgecnn.latency.table import Table
 from edgecnn.spec import ModelSpec
 
@@ -28,7 +27,7 @@ class Paper:
     def __init__(self, runtime: str = "litert", stop_after: int | None = None) -> None:
         self.encoder = Encoder(runtime, Target("fp32"))
         self.measured: list[str] = []
-        self.bursts: dict[str, int] = {}
+        self.times: dict[str, int] = {}
         self.stop_after = stop_after
         self.random = Random(1)
         self.nodes: tuple[NodeTime, ...] = ()
@@ -41,11 +40,11 @@ class Paper:
         numbers = [one for row in encoder.rows(spec) for one in encoder.operators[row]]
         return RUN_MS + sum(operator_ms(encoder.signatures[one]) for one in numbers)
 
-    def measure(self, spec: ModelSpec, bursts: int = BURSTS) -> Sample:
+    def measure(self, spec: ModelSpec, times: int = 1) -> Sample:
         if len(self.measured) == self.stop_after:
             raise KeyboardInterrupt
         self.measured.append(spec.name)
-        self.bursts[spec.name] = bursts
+        self.times[spec.name] = times
         noise = self.random.uniform(0.99, 1.01)
         paces = (REFERENCE_MS * self.random.uniform(1, 1.02), REFERENCE_MS)
         return Sample.taken(spec, self.latency_ms(spec) * noise, paces, 20, self.nodes)

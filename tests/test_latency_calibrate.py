@@ -13,7 +13,7 @@ from edgecnn import families, latency
 from edgecnn.errors import DataError, MeasurementError, UsageError
 from edgecnn.latency import graphs
 from edgecnn.latency.calibrate import (
-    CHECK_BURSTS,
+    CHECK_TIMES,
     Request,
     calibrate,
     calm,
@@ -22,7 +22,7 @@ from edgecnn.latency.calibrate import (
 )
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.sample import NodeTime, Sample
-from edgecnn.latency.sampler import BURSTS, Sampler, places
+from edgecnn.latency.sampler import Sampler, places
 from edgecnn.latency.table import Errors, Table
 
 pytest.importorskip("lightgbm", reason="needs edgecnn[calibrate]")
@@ -213,8 +213,8 @@ def test_a_latency_at_another_pace_is_brought_to_the_quiet_one(felt: float) -> N
 
 def test_networks_that_are_checked_have_more_bursts(table: Table, paper: latency_law.Paper) -> None:
     checked = {sample.network.name for sample in table.samples if sample.checks}
-    assert {paper.bursts[name] for name in checked} == {CHECK_BURSTS}
-    assert {bursts for name, bursts in paper.bursts.items() if name not in checked} == {BURSTS}
+    assert {paper.times[name] for name in checked} == {CHECK_TIMES}
+    assert {times for name, times in paper.times.items() if name not in checked} == {1}
 
 
 def test_too_little_time_says_so(tmp_path: Path) -> None:

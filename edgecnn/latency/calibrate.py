@@ -31,7 +31,7 @@ from edgecnn.latency.journal import Journal
 from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
 from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
-from edgecnn.latency.sampler import BURSTS, Sampler, reference
+from edgecnn.latency.sampler import Sampler, reference
 from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
 
@@ -48,9 +48,9 @@ mostly head, where weights are large and maps small; and of whole networks."""
 OPENING_RUNS_MS = 15.0
 """Writing, opening and the reference take as long as runs of a network of so many ms would."""
 CHECK_EVERY = 10
-CHECK_BURSTS = 3 * BURSTS
-"""What a prediction is held against should have little noise of its own; of designed networks it
-is better to have more."""
+CHECK_TIMES = 2
+"""Of the usual bursts. What a prediction is held against should have little noise of its own; of
+designed networks it is better to have more."""
 BATCH = 40
 FEWEST = 60
 _LARGEST_CHECK = 320
@@ -155,8 +155,8 @@ class Measures(Protocol):
     def environment(self) -> Environment:
         """The machine and the versions in use."""
 
-    def measure(self, spec: ModelSpec, bursts: int) -> Sample:
-        """Measure a network in so many bursts of runs."""
+    def measure(self, spec: ModelSpec, times: int) -> Sample:
+        """Measure a network in so many times the usual bursts of runs."""
 
 
 def calibrate_with(
@@ -305,7 +305,7 @@ class Operators:
 
 def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:
     start = time.monotonic()
-    found = sampler.measure(spec, CHECK_BURSTS if checks else BURSTS)
+    found = sampler.measure(spec, CHECK_TIMES if checks else 1)
     journal.add(replace(found, checks=checks, seconds=time.monotonic() - start))
 
 
