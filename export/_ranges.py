@@ -1,10 +1,13 @@
 """Ranges of activations, measured on images."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgecnn.errors import ExportError
 
 Range = tuple[float, float]
 Observation = Mapping[str, NDArray[Any]]
@@ -15,6 +18,8 @@ CLIPPED_SHARE = 1e-5
 otherwise make the quantization step of all others coarser."""
 
 _BINS = 4096
+_BLOCK = 1 << 16
+"""Values counted at a time: what is computed from them stays in a processor's cache."""
 _SMALLEST_LIMIT = 2.0**-20
 
 
@@ -27,15 +32,22 @@ class Histogram:
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, values: NDArray[Any]) -> None:
-        """Count ``values``, of any shape."""
+        """Count ``values``, of any shape.
+
+        Raises:
+            ValueError: some are infinite, or not a number.
+        """
         flat = values.reshape(-1)
         low, high = float(flat.min()), float(flat.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"values from {low} to {high}")
         self.lowest, self.highest = min(self.lowest, low), max(self.highest, high)
         while max(-low, high) >= self._limit:
             self._double()
-        bins = flat * np.float32(_BINS / self._limit)
-        bins += np.float32(_BINS)
-        self._counts += np.bincount(bins.astype(np.intp), minlength=2 * _BINS)[: 2 * _BINS]
+        for start in range(0, flat.size, _BLOCK):
+            bins = flat[start : start + _BLOCK] * np.float32(_BINS / self._limit)
+            bins += np.float32(_BINS)
+            self._counts += np.bincount(bins.astype(np.intp), minlength=2 * _BINS)[: 2 * _BINS]
 
     def range(self, share: float) -> Range:
         """Return the range that cuts off at most ``share`` of the values at each end."""
@@ -62,11 +74,20 @@ def measure(observations: Iterable[Observation], whole: frozenset[str]) -> dict[
     Args:
         whole: tensors of which nothing may be cut off, such as the logits: there the largest value
             is the answer.
+
+    Raises:
+        ExportError: a tensor holds values that are infinite, or not a number.
     """
     histograms: dict[str, Histogram] = {}
     for observation in observations:
         for name, values in observation.items():
-            histograms.setdefault(name, Histogram()).add(values)
+            try:
+                histograms.setdefault(name, Histogram()).add(values)
+            except ValueError as error:
+                raise ExportError(
+                    f"{name} has {error} on a calibration image: no 8-bit range holds infinity or "
+                    "nan. The weights, or the pictures' normalization, are wrong."
+                ) from error
     return {
         name: histogram.range(0.0 if name in whole else CLIPPED_SHARE)
         for name, histogram in histograms.items()

@@ -1,6 +1,6 @@
 """Lower precisions of a TFLite model, by ai-edge-quantizer's recipes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ai_edge_quantizer.qtyping import TFLOperationName as Op
 
 from edgecnn.contract import OUTPUT_NAME, InputContract, Recipe
 from edgecnn.export._ranges import Observation, measure
+from edgecnn.export._tflite_padding import around_max_pools
 from edgecnn.export._tflite_products import without_halves
 from edgecnn.export.calibration import ImageSet, model_inputs, required_images
 from edgecnn.formats import _tflite_tree
@@ -45,7 +46,11 @@ def lowered(
 
 
 def _static(content: bytes, images: ImageSet, image: InputContract) -> bytes:
-    measured = measure(_observe(content, images, image), whole=frozenset({OUTPUT_NAME}))
+    padded = around_max_pools(content)
+    observations = _observe(content, images, image, left_out=padded)
+    measured = measure(observations, whole=frozenset({OUTPUT_NAME}))
+    for name, inner in padded.items():
+        measured[name] = measured[inner]
     ranges = without_halves(content, measured)
     statistics = {
         name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
@@ -54,8 +59,10 @@ def _static(content: bytes, images: ImageSet, image: InputContract) -> bytes:
     return _quantized(content, _static_recipe(), statistics)
 
 
-def _observe(content: bytes, images: ImageSet, image: InputContract) -> Iterator[Observation]:
-    """Yield the values of all float32 activations for each image."""
+def _observe(
+    content: bytes, images: ImageSet, image: InputContract, left_out: Collection[str]
+) -> Iterator[Observation]:
+    """Yield the values of all float32 activations, but of those ``left_out``, for each image."""
     interpreter = Interpreter(
         model_content=content, num_threads=2, experimental_preserve_all_tensors=True
     )
@@ -67,6 +74,7 @@ def _observe(content: bytes, images: ImageSet, image: InputContract) -> Iterator
         index: graph.tensors[index].name.decode()
         for index in computed
         if graph.tensors[index].type == TensorType.FLOAT32
+        and graph.tensors[index].name.decode() not in left_out
     }
     for array in model_inputs(images, image):
         interpreter.set_tensor(input_index, array)

@@ -33,10 +33,10 @@ def without_halves(content: bytes, ranges: Mapping[str, Range]) -> dict[str, Ran
     for operator in graph.operators:
         inputs = [graph.tensors[int(index)].name.decode() for index in operator.inputs]
         output = graph.tensors[int(operator.outputs[0])].name.decode()
-        kind = _kind(model.operatorCodes[operator.opcodeIndex])
-        if kind == BuiltinOperator.LOGISTIC:
+        found = kind(model.operatorCodes[operator.opcodeIndex])
+        if found == BuiltinOperator.LOGISTIC:
             steps[output] = _SIGMOID_STEP
-        elif kind == BuiltinOperator.MUL and all(name in steps for name in (*inputs, output)):
+        elif found == BuiltinOperator.MUL and all(name in steps for name in (*inputs, output)):
             unit = steps[inputs[0]] * steps[inputs[1]]
             grown = _odd_from(steps[output] / unit) * unit / steps[output]
             result[output] = (result[output][0] * grown, result[output][1] * grown)
@@ -59,6 +59,6 @@ def _step(found: Range) -> float:
     return (found[1] - found[0]) / _STEPS
 
 
-def _kind(code: object) -> int:
+def kind(code: object) -> int:
     """Return the operator, which newer files write into another field than older ones."""
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))  # type: ignore[attr-defined]

@@ -17,6 +17,8 @@ INT8 = 127
 _PAIR_LIMIT = 127
 """Two neighbours may sum to 128, since 255 * 128 fits into 16 bits signed; one less leaves room for
 their rounding."""
+_BLOCK = 1 << 18
+"""Weights looked at together: a dense layer of 100 million would take gigabytes at once."""
 
 
 def int8(weight: Weights) -> NDArray[np.float64]:
@@ -36,6 +38,12 @@ def int8_without_saturation(weight: Weights) -> NDArray[np.float64]:
     is_depthwise = weight.ndim == 4 and weight.shape[1] == 1
     if is_depthwise:
         return int8(weight)
+    channels = max(1, _BLOCK * len(weight) // weight.size)
+    starts = range(0, len(weight), channels)
+    return np.concatenate([_without_saturation(weight[i : i + channels]) for i in starts])
+
+
+def _without_saturation(weight: Weights) -> NDArray[np.float64]:
     ordered = np.moveaxis(weight, 1, -1).reshape(len(weight), -1).astype(np.float64)
     if ordered.shape[1] % 2:
         ordered = np.pad(ordered, ((0, 0), (0, 1)))
@@ -47,5 +55,6 @@ def int8_without_saturation(weight: Weights) -> NDArray[np.float64]:
 
 def steps(weight: Weights, levels: Levels) -> NDArray[np.float32]:
     """Return the size of a step in each output channel."""
-    largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    flat = weight.reshape(len(weight), -1)
+    largest = np.maximum(flat.max(axis=1), -flat.min(axis=1))
     return np.asarray(np.maximum(largest, 1e-12) / levels(weight), np.float32)

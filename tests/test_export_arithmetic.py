@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from edgecnn.contract import Recipe
+from edgecnn.errors import ExportError
 from edgecnn.export._ranges import Histogram, measure
 from edgecnn.export.parity import LIMITS, judge, lattice_step
 from edgecnn.export.weight_levels import int8, int8_without_saturation, steps
@@ -45,6 +46,23 @@ def test_clipped_range_is_the_quantile(seed: int, share: float, scale: float) ->
     assert (values > high).mean() <= share
 
 
+def test_a_large_tensor_is_counted_as_its_parts_are() -> None:
+    values = np.random.default_rng(0).standard_normal(200_001).astype(np.float32)
+    whole, parts = Histogram(), Histogram()
+    whole.add(values.reshape(3, -1))
+    for part in np.array_split(values, 11):
+        parts.add(part)
+    for share in (1e-5, 1e-3, 0.1):
+        assert whole.range(share) == parts.range(share)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_tensor_that_is_not_finite_is_refused_by_name(value: float) -> None:
+    values = np.array([1.0, value, 2.0], np.float32)
+    with pytest.raises(ExportError, match=r"block3 has values from .*weights"):
+        measure([{"stem": np.ones(3, np.float32), "block3": values}], whole=frozenset())
+
+
 def test_constant_tensor_keeps_its_range() -> None:
     assert measure([{"x": np.full(1000, 3.0, np.float32)}], whole=frozenset())["x"] == (3.0, 3.0)
 
@@ -66,6 +84,12 @@ def test_steps_are_coarser_by_at_most_two(weight: NDArray[np.float32]) -> None:
     ratio = steps(weight, int8_without_saturation) / steps(weight, int8)
     assert ratio.min() >= 1.0 - 1e-6
     assert ratio.max() <= 127 / 64 + 1e-6
+
+
+def test_a_large_layer_gets_the_levels_of_its_channels() -> None:
+    weight = np.random.default_rng(0).standard_normal((700, 1001)).astype(np.float32)
+    alone = [int8_without_saturation(channel[None]) for channel in weight]
+    assert np.array_equal(int8_without_saturation(weight), np.concatenate(alone))
 
 
 def test_depthwise_weights_keep_all_of_int8() -> None:
@@ -98,6 +122,7 @@ def add_scales(spans: list[float]) -> tuple[list[list[str]], dict[str, float], d
 
 
 @given(st.lists(st.floats(0.1, 10.0), min_size=4, max_size=12))
+@settings(deadline=None)  # The first example imports onnx.
 def test_sums_of_a_quantized_add_never_lie_on_half_a_step(spans: list[float]) -> None:
     adds, needed, scales = add_scales(spans)
     assert scales.keys() == needed.keys()
@@ -109,6 +134,7 @@ def test_sums_of_a_quantized_add_never_lie_on_half_a_step(spans: list[float]) ->
 
 
 @given(st.lists(st.floats(1e-4, 1e4), min_size=4, max_size=12))
+@settings(deadline=None)
 def test_scales_of_an_add_never_cut_its_range(spans: list[float]) -> None:
     _, needed, scales = add_scales(spans)
     assert all(scales[name] >= needed[name] * (1 - 1e-6) for name in scales)

@@ -19,24 +19,16 @@ pytestmark = pytest.mark.slow
 
 MOBILE = {spec.family for spec in families.mobile()}
 FAMILIES = {f: spec for f, spec in small_models.smallest().items() if f not in MOBILE}
-IN_FLOAT = {
-    *((family, "onnx") for family in ("alexnet", "inception_v3", "resnext", "vgg", "zfnet")),
-    *(
-        (family, "tflite")
-        for family in (
-            *("alexnet", "googlenet", "inception_v3", "resnet", "resnext", "se_resnet"),
-            *("vgg", "zfnet"),
-        )
-    ),
-}
-"""Not tested in 8 bits: they take minutes (in TFLite to find steps whose products are exact), and
-Inception, with random weights, has the same top-1 on 85 % of 20 pictures; 90 % are asked for."""
+IN_FLOAT = ("resnext",)
+"""Not tested in 8 bits: with random weights its best two classes lie closer than the rounding, and
+its logits are so large that each picture counts as sure. Cosines are 0.999, the same top-1 comes on
+55 % (ONNX) and 70 % (TFLite) of 20 pictures; 90 % are asked for."""
 CASES = [
     pytest.param(spec, name, precision, id=f"{family}-{name}-{precision}")
     for family, spec in FAMILIES.items()
     for name in ("onnx", "tflite")
     for precision in ("fp32", "w8a8")
-    if not ((family, name) in IN_FLOAT and precision == "w8a8")
+    if not (family in IN_FLOAT and precision == "w8a8")
 ]
 
 

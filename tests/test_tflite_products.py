@@ -19,7 +19,7 @@ def test_no_product_of_a_file_lies_on_half_a_step() -> None:
     model = _tflite_tree.unpack(made.path.read_bytes())
     graph, seen = model.subgraphs[0], 0
     for operator in graph.operators:
-        if _tflite_products._kind(model.operatorCodes[operator.opcodeIndex]) == BuiltinOperator.MUL:
+        if _tflite_products.kind(model.operatorCodes[operator.opcodeIndex]) == BuiltinOperator.MUL:
             tensors = [graph.tensors[int(i)] for i in (*operator.inputs, *operator.outputs)]
             a, b, out = (float(tensor.quantization.scale[0]) for tensor in tensors)
             parts = out / (a * b)
