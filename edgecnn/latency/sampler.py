@@ -9,6 +9,7 @@ where it is, both move on. The candidates share a process, since starting one fo
 longer than measuring it.
 """
 
+import math
 import statistics
 import tempfile
 import time
@@ -218,8 +219,8 @@ def _at_pace(
     bursts: Sequence[float], beside: Sequence[tuple[float, float]], pace_ms: float
 ) -> float:
     """The median of all bursts, in ms, each as it likely were with the reference at this pace."""
-    slower = [statistics.mean(pair) / pace_ms for pair in beside]
-    at_pace = [ms / by**pace.USUAL for ms, by in zip(bursts, slower, strict=True)]
+    slower = [math.log(statistics.mean(pair) / pace_ms) for pair in beside]
+    at_pace = [ms * math.exp(-pace.USUAL * by) for ms, by in zip(bursts, slower, strict=True)]
     return statistics.median(at_pace)
 
 
