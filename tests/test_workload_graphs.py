@@ -23,6 +23,7 @@ from edgecnn.workload import Operator, Workload
 READERS = {"onnx": onnx_graph.workload, "tflite": tflite_graph.workload}
 FAMILIES = small_models.smallest()
 MOBILE = {spec.family: spec for spec in reversed(families.mobile())}
+_SETTLING_PICTURES = 32
 SMALL = ModelSpec(
     "small",
     "test",
@@ -120,6 +121,24 @@ def _randomize(layer: Any) -> None:
                 nn.init.uniform_(getattr(layer, name), 0.5, 1.5)
 
 
+def _settle(module: Any, spec: ModelSpec) -> None:
+    """Give normalizations the statistics of random pictures, as if they had been trained.
+
+    Without, values grow from layer to layer until all pictures look alike.
+    """
+    import torch
+    from torch import nn
+
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean
+            layer.train()
+    with torch.no_grad():
+        module(torch.randn(_SETTLING_PICTURES, *spec.input_shape))
+    module.eval()
+
+
 def random_source(spec: ModelSpec) -> Any:
     """The network with seeded weights, none of them equal: converters store equal ones once."""
     import torch
@@ -134,6 +153,7 @@ def random_source(spec: ModelSpec) -> Any:
         module = network.build(spec).eval()
         for layer in module.modules():
             _randomize(layer)
+        _settle(module, spec)
     image = spec.conventions
     return Source(
         name=spec.name,
