@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import small_models
 from export_cases import pictures
-from test_workload_graphs import random_source
+from test_workload_graphs import READERS, random_source, require_same
 
 from edgecnn import export, families
 from edgecnn.contract import Recipe
@@ -41,3 +41,5 @@ def test_parity(spec: ModelSpec, name: str, precision: str, tmp_path: Path) -> N
     )
     parity = made.required_contract().parity
     assert parity is not None and parity.passed, parity
+    if precision == "fp32":
+        require_same(READERS[name](made.path), spec)
