@@ -91,7 +91,7 @@ def test_disturbed_measurements_change_little(
     disturbed = [ms * (1.7 if random.random() < 0.05 else 1) for ms in latencies]
     again = fit(networks, disturbed, encoder.signatures, "fp32")
     errors = np.abs(again.held_out_ms / np.array(latencies) - 1)
-    assert np.median(errors) < 2.5 * np.median(np.abs(fitted.held_out_ms / latencies - 1))
+    assert np.median(errors) < 3 * np.median(np.abs(fitted.held_out_ms / latencies - 1))
     assert np.median(errors) < 0.05
 
 

@@ -27,7 +27,7 @@ from edgecnn.remote.host import RemoteHost
 from edgecnn.remote.openssh import CONFIG_VARIABLE
 
 PLAN = Plan(min_runs=60, min_seconds=0.0, rounds=12, warmup_seconds=0.1, stages=False)
-END_S = 15.0
+END_S = 30.0
 FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketime.so.1"
 
 
@@ -179,6 +179,7 @@ def test_a_board_that_loses_its_power(
     assert time.monotonic() - start < 60.0
 
 
+@pytest.mark.alone
 def test_ctrl_c_leaves_nothing_on_the_board(server: Sshd, model: Artifact) -> None:
     command = [sys.executable, "-m", "edgecnn", "profile", model.path, "--device", "board"]
     process = subprocess.Popen(
