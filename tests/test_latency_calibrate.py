@@ -252,6 +252,9 @@ def test_small_machines_are_measured_on_all_processors() -> None:
 
     here = Environment.now()
     assert places(here, 10_000) == ("all",)
+    if here.clusters:
+        last = here.clusters[-1].cpus[-1]
+        assert places(replace(here, pinned=(last,)), 1) == (str(last),)
     assert all(len(place.split(",")) == 1 for place in places(here, 1) if place != "all")
 
 

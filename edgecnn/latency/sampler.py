@@ -201,9 +201,11 @@ class Sampler(Closing):
 def places(environment: Environment, threads: int) -> tuple[str, ...]:
     """Where to run so many threads, as `--pin` takes it: on the fastest processors, last first.
 
-    The first processor often has the interrupts of all.
+    Of those that the process may use. The first processor often has the interrupts of all.
     """
     fastest = environment.clusters[-1].cpus if environment.clusters else ()
+    if environment.pinned:
+        fastest = tuple(cpu for cpu in fastest if cpu in environment.pinned)
     starts = range(len(fastest) - threads, -1, -threads)
     windows = [fastest[start : start + threads] for start in starts]
     return tuple(",".join(map(str, window)) for window in windows) or ("all",)
