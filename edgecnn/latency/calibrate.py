@@ -38,6 +38,8 @@ from edgecnn.spec import ModelSpec, parse_name
 FIRST_FIT = 240
 GROWTH = 1.6
 """Fitted again when so many times the samples of the last fit are there."""
+ALIKE = 0.05
+"""Shares of the pace that differ by less are taken for the same."""
 POOL = 4
 """Random networks looked at for each that is chosen."""
 BY_CHANCE = 0.3
@@ -124,6 +126,15 @@ class Fit:
     def errors(self) -> Errors:
         """On designed networks, each predicted by a member that did not see it."""
         return Errors.of(self.fitted.held_out_ms, [one.latency_ms for one in self.samples])
+
+    def felt_by_held_out(self, quiet_ms: float) -> float:
+        """How much of the pace networks felt, by what members say that did not see them."""
+        paces = [mean(one.reference_ms) for one in self.samples]
+        measured_ms = [
+            one.latency_ms * (pace_ms / quiet_ms) ** self.felt
+            for one, pace_ms in zip(self.samples, paces, strict=True)
+        ]
+        return pace.felt(measured_ms, self.fitted.held_out_ms.tolist(), paces)
 
 
 def calibrate(request: Request, journal_path: Path, progress: Progress | None = None) -> Table:
@@ -212,7 +223,16 @@ class _Calibration:
         return self._fit(journal.samples)
 
     def _fit(self, samples: Sequence[Sample]) -> Fit:
-        felt = self._felt([sample for sample in calm(samples) if not sample.checks])
+        """Fit; and again where the fit says that networks felt another share of the pace.
+
+        The first estimate is by a rough model, and takes for the pace what that does not know.
+        """
+        rough = self._felt([sample for sample in calm(samples) if not sample.checks])
+        found = self._fitted(samples, rough)
+        told = found.felt_by_held_out(quiet_pace(samples))
+        return found if abs(told - rough) < ALIKE else self._fitted(samples, told)
+
+    def _fitted(self, samples: Sequence[Sample], felt: float) -> Fit:
         used = [sample for sample in undisturbed(samples, felt) if not sample.checks]
         if len(used) < FEWEST:
             raise MeasurementError(
