@@ -14,13 +14,16 @@ from edgecnn.errors import DataError, MeasurementError, UsageError
 from edgecnn.latency import graphs
 from edgecnn.latency.calibrate import (
     CHECK_TIMES,
+    Fit,
     Request,
     calibrate,
     calm,
     check_networks,
     undisturbed,
 )
+from edgecnn.latency.fit import Fitted
 from edgecnn.latency.journal import Journal
+from edgecnn.latency.model import Model
 from edgecnn.latency.sample import NodeTime, Sample
 from edgecnn.latency.sampler import Sampler, places
 from edgecnn.latency.table import Errors, Table
@@ -209,6 +212,21 @@ def test_a_latency_at_another_pace_is_brought_to_the_quiet_one(felt: float) -> N
     slower = Sample.taken(first, 5.0, (3.3, 3.3), 20)
     found = undisturbed([slower, *quiet], felt)[0].latency_ms
     assert found == pytest.approx(5.0 / 1.1**felt)
+
+
+def test_what_held_out_networks_say_of_the_pace() -> None:
+    """Samples that were rid of 0.7 of a pace of which networks felt 1.1."""
+    quiet_ms, specs = 3.0, check_networks()[:40]
+    true_ms = np.linspace(1.0, 30.0, len(specs))
+    paces = quiet_ms * np.where(np.arange(len(specs)) % 3 == 0, 1.45, 1.0)
+    samples = tuple(
+        Sample.taken(spec, ms * (pace / quiet_ms) ** (1.1 - 0.7), (pace, pace), 20)
+        for spec, ms, pace in zip(specs, true_ms, paces, strict=True)
+    )
+    noise = np.array([1.01, 0.99] * (len(specs) // 2))
+    empty = Model("fp32", (), (), np.empty((0, 2, 5)), ())
+    found = Fit(Fitted(empty, true_ms * noise), samples, felt=0.7)
+    assert found.felt_by_held_out(quiet_ms) == pytest.approx(1.1, abs=0.02)
 
 
 def test_networks_that_are_checked_have_more_bursts(table: Table, paper: latency_law.Paper) -> None:
