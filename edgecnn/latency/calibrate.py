@@ -44,9 +44,10 @@ POOL = 4
 """Random networks looked at for each that is chosen."""
 BY_CHANCE = 0.3
 """Share of networks not chosen by disagreement: it says nothing of what no member knows."""
-SHARES = (0.2, 0.1, 0.7)
+SHARES = (0.2, 0.1, 0.5, 0.2)
 """Of networks of one or two rows, whose few operators are told apart best; of those that are
-mostly head, where weights are large and maps small; and of whole networks."""
+mostly head, where weights are large and maps small; of whole networks; and of wide ones like
+MobileNetV1, which spend their time in dense and pointwise convolutions."""
 OPENING_RUNS_MS = 15.0
 """Writing, opening and the reference take as long as runs of a network of so many ms would."""
 CHECK_EVERY = 10
@@ -82,8 +83,15 @@ _WHOLE_NETWORKS = design.Ranges(
     classes=(100, 1500),
     activations=("relu", "relu", "relu6", "swish", "hswish"),
 )
+_WIDE_NETWORKS = replace(
+    _WHOLE_NETWORKS,
+    width=(1.0, 4.0),
+    channels=(8, 1280),
+    kinds=("dws", "dws", "conv", "fused", "mbconv", "uib"),
+    row_macs=300_000_000,
+)
 
-_RANGES = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS)
+_RANGES = (_SMALL_NETWORKS, _HEADS, _WHOLE_NETWORKS, _WIDE_NETWORKS)
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, seconds spent, and seconds in all."""
