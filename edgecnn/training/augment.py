@@ -114,20 +114,22 @@ def varied(pixels: Tensor, recipe: Moves, random: torch.Generator) -> Tensor:
     """Mirror and move each picture of (N, C, H, W) by itself, as the recipe says.
 
     All at once, and from a generator of its own: torchvision's transforms go picture by picture
-    and draw from the global one.
+    and draw from the global one. Pixels lie one after another in what comes back, channels inmost.
     """
-    count, size = len(pixels), pixels.shape[-1]
-    if recipe.mirror:
-        chosen = (torch.rand(count, generator=random) < 0.5).to(pixels.device)
-        pixels = torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
-    if recipe.shift == 0:
-        return pixels
-    padded = functional.pad(pixels, (recipe.shift,) * 4)
-    starts = torch.randint(0, 2 * recipe.shift + 1, (2, count, 1), generator=random)
+    count, channels, size, _ = pixels.shape
+    chosen = torch.rand(count, 1, generator=random) < 0.5 if recipe.mirror else None
+    side = size + 2 * recipe.shift
+    starts = torch.zeros(2, count, 1, dtype=torch.int64)
+    if recipe.shift:
+        starts = torch.randint(0, 2 * recipe.shift + 1, (2, count, 1), generator=random)
     rows, columns = starts + torch.arange(size)
-    return padded[
-        torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]
-    ].permute(0, 3, 1, 2)
+    if chosen is not None:
+        columns = torch.where(chosen, side - 1 - columns, columns)
+    first = torch.arange(count)[:, None, None] * side
+    places = ((first + rows[:, :, None]) * side + columns[:, None, :]).flatten()
+    padded = functional.pad(pixels.permute(0, 2, 3, 1), (0, 0, *(recipe.shift,) * 4))
+    moved = padded.reshape(-1, channels).index_select(0, places.to(pixels.device))
+    return moved.view(count, size, size, channels).permute(0, 3, 1, 2)
 
 
 def _turned(pixels: Tensor, augment: Augment, random: torch.Generator) -> Tensor:

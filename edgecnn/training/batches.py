@@ -48,7 +48,7 @@ def normalized(pixels: Tensor, spec: ModelSpec) -> Tensor:
         torch.tensor(values, device=pixels.device).view(1, -1, 1, 1)
         for values in (spec.conventions.mean, spec.conventions.std)
     )
-    return (pixels.float() - mean) / std
+    return (pixels.float() - mean).div_(std)
 
 
 def right(network: nn.Module, data: Batch, spec: ModelSpec) -> int:

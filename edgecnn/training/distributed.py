@@ -86,6 +86,8 @@ def connected(device: str) -> Iterator[Peers]:
         )
     peers = Peers(*(int(os.environ[name]) for name in _VARIABLES[:3]))
     try:
+        if device == "cuda":
+            torch.cuda.set_device(peers.local_rank)
         distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise UnavailableError(f"the {peers.count} processes cannot be joined: {error}") from error

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from edgecnn.errors import EdgecnnError
 from edgecnn.evaluate import evaluate
 from edgecnn.picture_sets import find, written
 from edgecnn.training.checkpoint import BEST
-from edgecnn.training.result import Epoch, Result
+from edgecnn.training.result import FILE, Epoch, Result
 from edgecnn.training.run import Callbacks, Task, run
 
 CALIBRATION_IMAGES = 200
@@ -22,7 +22,13 @@ ERRORS = Console(stderr=True)
 
 
 def trained(task: Task, name: str) -> Result:
-    """Train, or go on, or take what is there; each epoch is told on stderr."""
+    """Train, or go on; each epoch is told on stderr.
+
+    A finished training is taken as it is, also where a GPU on another machine did it.
+    """
+    done = task.output / FILE
+    if done.exists():
+        return _same(Result.load(done), task)
 
     def tell(epoch: Epoch) -> None:
         said = f"loss {epoch.loss:.4f}, top-1 {epoch.top1:.2f} %, {epoch.seconds:.0f} s"
@@ -31,6 +37,19 @@ def trained(task: Task, name: str) -> Result:
     found = run(task, Callbacks(epoch=tell, note=ERRORS.print))
     if found is None:
         raise EdgecnnError("run this in one process, without torchrun.")
+    return found
+
+
+def _same(found: Result, task: Task) -> Result:
+    asked, there = (
+        replace(recipe, device="cpu", amp=False, threads=1)
+        for recipe in (task.recipe, found.recipe)
+    )
+    if asked != there:
+        raise EdgecnnError(
+            f"{task.output} holds a training by another recipe; take another --work.\n"
+            f"there: {there}\nasked: {asked}"
+        )
     return found
 
 
