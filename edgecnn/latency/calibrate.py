@@ -30,7 +30,7 @@ from edgecnn.latency.fit import Fitted, fit, rough_ms
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
-from edgecnn.latency.sample import DISTURBED, Sample, quiet_pace
+from edgecnn.latency.sample import DISTURBED, SLOW, Sample, quiet_pace
 from edgecnn.latency.sampler import Sampler, reference
 from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
@@ -351,7 +351,7 @@ def calm(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def undisturbed(samples: Sequence[Sample], felt: float) -> list[Sample]:
-    """Of each network the median of its calm samples; none without.
+    """Of each network the median of its calm samples, of those at the usual pace if there are any.
 
     Latencies are those of the machine when it is left alone; `felt` of the reference's pace is
     taken off.
@@ -360,10 +360,12 @@ def undisturbed(samples: Sequence[Sample], felt: float) -> list[Sample]:
     for sample in calm(samples):
         of_networks.setdefault(sample.spec, []).append(sample)
     quiet_ms = quiet_pace(samples) if samples else 0.0
-    return [
-        replace(of_one[0], latency_ms=median(one.at_pace(quiet_ms, felt) for one in of_one))
-        for of_one in of_networks.values()
-    ]
+    found = []
+    for of_one in of_networks.values():
+        kept = [one for one in of_one if one.pace_ms <= SLOW * quiet_ms] or of_one
+        at_pace_ms = median(one.at_pace(quiet_ms, felt) for one in kept)
+        found.append(replace(kept[0], latency_ms=at_pace_ms))
+    return found
 
 
 def check_networks() -> list[ModelSpec]:

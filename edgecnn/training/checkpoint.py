@@ -54,7 +54,7 @@ def save_weights(
     path: Path, network: nn.Module, origin: Origin, ranges: Mapping[str, Tensor] | None = None
 ) -> None:
     """Write the weights, and the ranges of 8-bit rounding that belong to them. Raises DiskError."""
-    content = {ORIGIN: origin.to_dict(), "state_dict": network.state_dict()}
+    content = {ORIGIN: origin.to_dict(), "state_dict": _plain(network)}
     _write(path, content if ranges is None else content | {RANGES: dict(ranges)})
 
 
@@ -72,8 +72,13 @@ def save(
         "best": saved.progress.best,
         "state": saved.state,
     }
-    content = {ORIGIN: origin.to_dict(), "state_dict": network.state_dict(), _TRAINING: training}
+    content = {ORIGIN: origin.to_dict(), "state_dict": _plain(network), _TRAINING: training}
     _write(path, content if ranges is None else content | {RANGES: dict(ranges)})
+
+
+def _plain(network: nn.Module) -> dict[str, Tensor]:
+    """The weights where every machine has memory: a tensor of a GPU is read on one alone."""
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
