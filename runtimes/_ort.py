@@ -195,7 +195,7 @@ def _create(
         session = _session(artifact, options, [(provider.name, dict(provider.options))])
     except unreadable as error:
         raise ArtifactError(_cannot_open(artifact, provider, error)) from error
-    except (state.Fail, state.RuntimeException, state.EPFail) as error:
+    except _failures() as error:
         if not provider.is_gpu:
             raise ArtifactError(_cannot_open(artifact, provider, error)) from error
         raise _refusal(artifact, provider, threads, error) from error
@@ -232,14 +232,12 @@ def _refusal(
     onnxruntime has one message for both. A session that may use other providers knows more; the
     list of nodes needs onnxruntime 1.24.
     """
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
     options = _options(threads)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     providers = [(provider.name, dict(provider.options)), *provider.behind]
     try:
         lenient = _session(artifact, options, providers)
-    except (state.Fail, state.RuntimeException, state.EPFail):
+    except _failures():
         said = _cannot_open(artifact, provider, error).rstrip(".")
         return UnavailableError(f"{said}. {provider.remedy}")
     if lenient.get_providers()[:1] != [provider.name]:
@@ -249,6 +247,13 @@ def _refusal(
         ". What runs partly elsewhere is not measured under its name; use another runtime "
         "or precision."
     )
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises where a provider fails; RuntimeError where it lacks a library."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return state.Fail, state.RuntimeException, state.EPFail, RuntimeError
 
 
 def _nodes_left(session: Any, provider: Provider) -> str:

@@ -18,7 +18,7 @@ from tiny import FLOAT_ATOL
 
 from edgecnn import cli, measure, sources
 from edgecnn.comparison import Candidate, Plan
-from edgecnn.errors import EXIT_UNAVAILABLE
+from edgecnn.errors import EXIT_UNAVAILABLE, UnavailableError
 from edgecnn.training.checkpoint import BEST, LAST
 from edgecnn.training.result import FILE, Result
 from edgecnn.training.run import Callbacks
@@ -49,7 +49,12 @@ def test_results_are_the_originals_and_stages_take_time(
     name: str, precision: str, tmp_path: Path
 ) -> None:
     made = tiny.artifact(tmp_path, RUNTIMES[name], precision)
-    session = tiny.session_for(name, made, CUDA)
+    try:
+        session = tiny.session_for(name, made, CUDA)
+    except UnavailableError as error:
+        if name != "ort_tensorrt":  # its library is a package of its own
+            raise
+        pytest.skip(str(error))
     check(session, made, PRECISIONS[precision])
     session.close()
 
