@@ -205,6 +205,15 @@ def test_a_network_that_was_measured_often_has_its_median() -> None:
     assert [one.latency_ms for one in undisturbed([*often, once], 1.0)] == [5.2, 2.0]
 
 
+def test_samples_at_the_usual_pace_count_before_others() -> None:
+    spec, *others = check_networks()[:5]
+    quiet = [Sample.taken(other, 5.0, (3.0, 3.0), 20) for other in others]
+    slower = [Sample.taken(spec, 9.0, (4.2, 4.2), 20) for _ in range(2)]
+    usual = Sample.taken(spec, 5.0, (3.0, 3.0), 20)
+    assert undisturbed([*slower, usual, *quiet], 1.0)[0].latency_ms == 5.0
+    assert undisturbed([*slower, *quiet], 1.0)[0].latency_ms == pytest.approx(9 * 3 / 4.2)
+
+
 @pytest.mark.parametrize("felt", [0.0, 0.5, 1.0])
 def test_a_latency_at_another_pace_is_brought_to_the_quiet_one(felt: float) -> None:
     first, *others = check_networks()[:5]

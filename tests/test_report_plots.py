@@ -77,6 +77,20 @@ def test_thousands_of_points_keep_the_front_and_the_choice() -> None:
     assert drawn.count('class="ring"') == 1
 
 
+@pytest.mark.parametrize(("count", "named"), [(5, 5), (9, 1)])
+def test_of_a_few_points_all_are_named_and_of_many_the_front(count: int, named: int) -> None:
+    points = [
+        Point(f"n{i}", 1.0 + 5 * i, "measured", 50.0 + 5 * i, "measured", front=i == 0)
+        for i in range(count)
+    ]
+    assert pareto(points, None).draw(760).count('class="name') == named
+
+
+def test_the_percentile_of_a_measured_latency_is_told() -> None:
+    assert "2 ms (measured p50)" in Point("n", 2.0, "measured", 80.0, "measured", percentile=50).tip
+    assert "2 ms (predicted)" in Point("n", 2.0, "predicted", 80.0, "measured").tip
+
+
 @given(st.lists(POSITIVE, min_size=1, max_size=20))
 def test_a_scale_holds_its_values_and_ticks(values: list[float]) -> None:
     scale = scales.fitted(values, 10.0, 500.0)

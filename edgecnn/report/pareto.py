@@ -22,7 +22,8 @@ NEIGHBOURS = 300
 class Point:
     """One candidate: ``latency_ms`` and ``top1`` in per cent, each of a kind; None is unknown.
 
-    ``details`` are the lines shown at hover.
+    ``percentile`` is of a measured latency; predicted and published ones are typical. ``details``
+    are the lines shown at hover.
     """
 
     name: str
@@ -33,13 +34,14 @@ class Point:
     front: bool = False
     chosen: bool = False
     details: tuple[str, ...] = ()
+    percentile: int = 95
 
     @property
     def tip(self) -> str:
         """Everything to be said of it, in lines."""
         top1 = "unknown" if self.top1 is None else f"{self.top1:.2f} % ({self.top1_kind})"
-        # A measured latency is the 95th percentile; a predicted or published one is typical.
-        kind = "measured p95" if self.latency_kind == "measured" else self.latency_kind
+        is_measured = self.latency_kind == "measured"
+        kind = f"measured p{self.percentile}" if is_measured else self.latency_kind
         figures = f"{scales.label(self.latency_ms)} ms ({kind})", f"top-1 {top1}"
         return "\n".join((self.name, *figures, *self.details))
 
@@ -160,12 +162,12 @@ def _shape(top1_kind: str | None, x: float, y: float, size: float) -> Markup:
 
 
 def _names(points: Sequence[Point], x: Scale, y: Scale, room: Box) -> Iterator[Markup]:
-    """Yield the names of the choice and of front members, as far as there is room for them."""
-    named = [p for p in reversed(points) if (p.front or p.chosen) and p.top1 is not None]
-    others = [p for p in reversed(points) if p.top1 is not None][:NEIGHBOURS]
-    taken = [_around(x(p.latency_ms), y(p.top1 or 0.0)) for p in others]
-    # The choice first, then what is most accurate.
-    ranked = sorted(named, key=lambda p: (not p.chosen, -(p.top1 or 0.0)))
+    """Yield names as far as there is room: of the choice, of front members, of all if few."""
+    known = [p for p in reversed(points) if p.top1 is not None]
+    named = known if len(known) <= LABELS else [p for p in known if p.front or p.chosen]
+    taken = [_around(x(p.latency_ms), y(p.top1 or 0.0)) for p in known[:NEIGHBOURS]]
+    # The choice first, then the front, then what is most accurate.
+    ranked = sorted(named, key=lambda p: (not p.chosen, not p.front, -(p.top1 or 0.0)))
     for point in ranked[:LABELS]:
         name = clipped(point.name, LONGEST_LABEL)
         at = x(point.latency_ms), y(point.top1 or 0.0)

@@ -166,12 +166,13 @@ def _draw(rows: list[Row], path: Path) -> None:
     points = [
         pareto.Point(
             name=row.model,
-            latency_ms=row.p95_ms,
+            latency_ms=row.p50_ms,
             latency_kind="measured",
+            percentile=50,
             top1=row.top1,
             top1_kind="measured",
             front=not any(
-                other.p95_ms <= row.p95_ms and other.top1 >= row.top1 and other != row
+                other.p50_ms <= row.p50_ms and other.top1 >= row.top1 and other != row
                 for other in rows
             ),
             details=(f"fp32 {row.fp32_top1:.2f} %",),
