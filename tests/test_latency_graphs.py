@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cache
+from math import gcd
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -406,9 +408,17 @@ def test_designed_networks_are_within_their_ranges() -> None:
 def test_a_width_makes_whole_networks_narrow() -> None:
     def channels(width: float) -> float:
         specs = _drawn(40, ranges=design.Ranges(width=(width, width)))
-        return sum(b.channels for s in specs for b in s.blocks if b.kind == "mbconv")
+        return median(b.channels for s in specs for b in s.blocks if b.kind == "mbconv")
 
     assert channels(0.2) < 0.6 * channels(1.0)
+
+
+def test_channels_are_multiples_of_a_networks_grain() -> None:
+    """Those of published networks: MobileNetV1 has none that 32 does not divide."""
+    specs = _drawn(80, ranges=design.Ranges(channels=(32, 640)))
+    grains = [gcd(*(b.channels for b in s.blocks if b.kind == "mbconv")) for s in specs]
+    assert any(grain % 32 == 0 for grain in grains if grain)
+    assert sum(grain % 8 != 0 for grain in grains) < 0.3 * len(grains)  # odd ones
 
 
 def test_a_backward_range_is_refused() -> None:

@@ -35,6 +35,10 @@ its other operators find the caches."""
 _ONE_ACTIVATION = 0.6
 """Share of networks with the same activation everywhere; the others have two."""
 
+_GRAINS = (8, 8, 16, 32)
+"""Of what the channels of a network are multiples. Kernels compute 16 or 32 channels at a time, and
+networks that know it, such as MobileNetV1, have no others."""
+
 _SPANS = ("rows", "resolution", "channels", "head", "classes", "last_map")
 _STEMS = {True: (1, 2, 2, 2), False: (1, *(2,) * 15)}
 """Strides of the first convolution."""
@@ -115,6 +119,7 @@ class _Drawing:
         self.gates = random.choice(_GATES)
         self.width = exp(random.uniform(*map(log, ranges.width)))
         self.is_odd = random.random() < _ODD
+        self.grain = random.choice(_GRAINS)
         self.shape = Shape(3, self.pixels())
         self.resolution = self.shape.size
         self.blocks: list[Block] = []
@@ -240,8 +245,8 @@ class _Drawing:
         return min(max(round(pixels / step) * step, low), high)
 
     def around(self, channels: int) -> int:
-        """A multiple of 8, as in published networks; in odd ones one of 4, or any number."""
-        step = self.random.choice((8, 4, 1)) if self.is_odd else 8
+        """A multiple of the network's grain; in odd networks one of 8, of 4, or any number."""
+        step = self.random.choice((8, 4, 1)) if self.is_odd else self.grain
         low, high = self.ranges.channels
         return min(max(round(channels / step) * step, low), high)
 
