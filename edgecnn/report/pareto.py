@@ -123,6 +123,14 @@ def _unknown_strip(strip: float, left: float, right: float, bottom: float) -> Ma
 
 def _fronts(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
     """Yield a staircase for each group: what is attainable at each latency."""
+    for is_measured, corners in _staircases(points, x, y):
+        yield chart.polyline(corners, "front" if is_measured else "front others")
+
+
+def _staircases(
+    points: Sequence[Point], x: Scale, y: Scale
+) -> Iterator[tuple[bool, list[tuple[float, float]]]]:
+    """Yield whether a front is of measured accuracies, and its corners."""
     for group in (True, False):
         members = sorted(
             (point.latency_ms, point.top1)
@@ -134,7 +142,7 @@ def _fronts(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
         corners = [(x(members[0][0]), y(members[0][1]))]
         for (_, before), (latency_ms, top1) in pairwise(members):
             corners += [(x(latency_ms), y(before)), (x(latency_ms), y(top1))]
-        yield chart.polyline(corners, "front" if group else "front others")
+        yield group, corners
 
 
 def _mark(point: Point, x: Scale, y: Scale, bottom: float) -> Markup:
@@ -166,6 +174,8 @@ def _names(points: Sequence[Point], x: Scale, y: Scale, room: Box) -> Iterator[M
     known = [p for p in reversed(points) if p.top1 is not None]
     named = known if len(known) <= LABELS else [p for p in known if p.front or p.chosen]
     taken = [_around(x(p.latency_ms), y(p.top1 or 0.0)) for p in known[:NEIGHBOURS]]
+    for _, corners in _staircases(points, x, y):
+        taken += [_along(*line) for line in pairwise(corners)]
     # The choice first, then the front, then what is most accurate.
     ranked = sorted(named, key=lambda p: (not p.chosen, not p.front, -(p.top1 or 0.0)))
     for point in ranked[:LABELS]:
@@ -181,3 +191,9 @@ def _names(points: Sequence[Point], x: Scale, y: Scale, room: Box) -> Iterator[M
 
 def _around(x: float, y: float) -> Box:
     return x - 6, y - 6, x + 6, y + 6
+
+
+def _along(start: tuple[float, float], end: tuple[float, float]) -> Box:
+    """What a level or upright line takes."""
+    (left, right), (top, bottom) = (sorted(pair) for pair in zip(start, end, strict=True))
+    return left - 1, top - 1, right + 1, bottom + 1
