@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 import training_cases
 from click.testing import CliRunner
 from gpu_cases import CUDA, FP16_ATOL, check
@@ -19,11 +20,11 @@ from tiny import FLOAT_ATOL
 from edgecnn import cli, measure, sources
 from edgecnn.comparison import Candidate, Plan
 from edgecnn.errors import EXIT_UNAVAILABLE, UnavailableError
+from edgecnn.training.augment import Augment
 from edgecnn.training.checkpoint import BEST, LAST
 from edgecnn.training.result import FILE, Result
 from edgecnn.training.run import Callbacks
 
-torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("PyTorch finds no NVIDIA GPU here", allow_module_level=True)
 
@@ -138,8 +139,6 @@ def test_an_interrupted_training_in_mixed_precision_goes_on(data: Path, tmp_path
 
 
 def test_every_augmentation_works_there(data: Path, tmp_path: Path) -> None:
-    from edgecnn.training.augment import Augment
-
     augment = Augment(mirror=True, shift=2, rotate=5.0, zoom=0.1, cutout=4)
     found = training_cases.trained(data, tmp_path, epochs=1, device="cuda", augment=augment)
     assert found.epochs[-1].loss > 0

@@ -116,6 +116,8 @@ def varied(pixels: Tensor, recipe: Moves, random: torch.Generator) -> Tensor:
     All at once, and from a generator of its own: torchvision's transforms go picture by picture
     and draw from the global one. Pixels lie one after another in what comes back, channels inmost.
     """
+    if not (recipe.mirror or recipe.shift):
+        return pixels
     count, channels, size, _ = pixels.shape
     chosen = torch.rand(count, 1, generator=random) < 0.5 if recipe.mirror else None
     side = size + 2 * recipe.shift
