@@ -21,8 +21,13 @@ def save(path: Path, document: dict[str, Any]) -> None:
     replace_file(path, json.dumps(document, indent=1).encode())
 
 
-def load(path: Path, schema: int, build: Callable[[dict[str, Any]], T]) -> T:
-    """Read a document and make a value of it with ``build``.
+def load(
+    path: Path,
+    schema: int,
+    build: Callable[[dict[str, Any]], T],
+    advice: str = "Measure again.",
+) -> T:
+    """Read a document and make a value of it with ``build``; ``advice`` says how it is made anew.
 
     Raises:
         DataError: the file is missing, too large, damaged, or of another schema.
@@ -35,4 +40,4 @@ def load(path: Path, schema: int, build: Callable[[dict[str, Any]], T]) -> T:
             raise ValueError(f"schema {data['schema']!r}, this edgecnn reads {schema}")
         return build(data)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: not a readable result ({error}). Measure again.") from error
+        raise DataError(f"{path}: not a readable result ({error}). {advice}") from error

@@ -126,7 +126,7 @@ class Trained:
     @classmethod
     def load(cls, path: Path) -> Trained:
         """Read what `save` wrote. Raises DataError where it is damaged or of another schema."""
-        return documents.load(path, SCHEMA, _from_dict)
+        return documents.load(path, SCHEMA, _from_dict, "Train again.")
 
 
 def _from_dict(data: dict[str, Any]) -> Trained:

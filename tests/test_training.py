@@ -126,6 +126,19 @@ def test_a_folder_of_another_training_is_refused(data: Path, done: Path, tmp_pat
     assert trained(data, output, epochs=1, force=True).epochs[-1].number == 1
 
 
+def test_a_second_training_into_the_same_folder_is_refused(data: Path, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def meanwhile(epoch: Epoch) -> None:
+        with pytest.raises(UsageError, match="another process is training into") as error:
+            trained(data, tmp_path, force=True)
+        refused.append(str(error.value))
+
+    assert len(trained(data, tmp_path, Callbacks(epoch=meanwhile)).epochs) == 3
+    assert len(refused) == 3 and str(tmp_path) in refused[0]
+    assert len(trained(data, tmp_path).epochs) == 3  # free again
+
+
 def test_a_damaged_checkpoint_is_told(data: Path, done: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(done, tmp_path / "damaged"))
     file = output / LAST

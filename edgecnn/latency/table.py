@@ -207,7 +207,7 @@ class Table:
         Raises:
             DataError: the file is missing, too large, damaged, of another schema, or no table.
         """
-        return documents.load(path, SCHEMA, _from_dict)
+        return documents.load(path, SCHEMA, _from_dict, "Calibrate again.")
 
 
 def _environment(data: dict[str, Any] | None) -> Environment | None:

@@ -79,7 +79,7 @@ class Result:
     @classmethod
     def load(cls, path: Path) -> Result:
         """Read what `save` wrote. Raises DataError where it is damaged or of another schema."""
-        return documents.load(path, SCHEMA, _from_dict)
+        return documents.load(path, SCHEMA, _from_dict, "Train again.")
 
 
 def _from_dict(data: dict[str, Any]) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def run(task: Task, callbacks: Callbacks = SILENT) -> Result | None:
 
     Of several processes (torchrun) the first writes and returns the result, the others None.
 
-    Raises UsageError, DataError, WeightsError, SpecError where the task cannot be done,
+    Raises UsageError, DataError, WeightsError, SpecError where the task cannot be done (another
+    process trains into the same folder, too),
     UnavailableError without its device, DivergedError where the loss is no number (the last good
     checkpoint stays), DiskError.
     """
@@ -80,14 +82,15 @@ def run(task: Task, callbacks: Callbacks = SILENT) -> Result | None:
         callbacks.step("reading pictures", 0, 0)
         with torch_as(task.recipe.seed, task.recipe.threads):
             training = _Training(task, peers, callbacks)
-            training.train()
-            found = training.finish() if peers.is_first else None
+            with checkpoint.alone(task.output) if peers.is_first else nullcontext():
+                training.train()
+                found = training.finish() if peers.is_first else None
         peers.wait()
         return found
 
 
 class _Training:
-    """A training that has been set up: from the start, or from what was kept of it."""
+    """A training that has been set up, to begin or to go on from what was kept of it."""
 
     def __init__(self, task: Task, peers: Peers, callbacks: Callbacks) -> None:
         self.peers, self.callbacks = peers, callbacks
@@ -114,10 +117,11 @@ class _Training:
         trained = tensors(self.spec, pictures, self.data.trained)
         self.loop = Loop(self.spec, recipe, network, trained, peers, taught, self.view)
         self.judged = self._judging()
-        self.progress = self._resumed() or self._begun()
+        self.progress = Progress()
 
     def train(self) -> None:
         """All epochs that are left; what is worth keeping is kept after each."""
+        self.progress = self._resumed() or self._begun()
         begun = time.monotonic()
         before = self.progress.epochs[-1].seconds if self.progress.epochs else 0.0
         for number in range(len(self.progress.epochs) + 1, self.task.recipe.epochs + 1):

@@ -33,7 +33,7 @@ RUNTIMES = {"onnx": "ort", "tflite": "litert"}
 PRECISIONS = ("fp32", "w8a8")
 FUNCTIONS = ("relu", "relu6", "hswish", "swish", "gelu", "gelu_tanh", "gelu_sigmoid", "tanh")
 MODEL = "efficientnet_lite0"
-SMALL, OUTPUT_STRIDE = "mobilenet_v2@w0.35,r32", 8
+SMALL, OUTPUT_STRIDE = "mobilenet_v2@w0.35,r32", 16
 PARTS = ("latency", "swap", "train")
 
 
@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--without", nargs="*", choices=PARTS, default=())
     parser.add_argument("--activation", nargs="*", choices=FUNCTIONS, default=FUNCTIONS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     quick = parser.add_argument_group("for a quick look; not for figures")
     quick.add_argument("--runs", type=int, default=200)
@@ -68,7 +68,7 @@ def arguments() -> argparse.Namespace:
     quick.add_argument("--rounds", type=int, default=16)
     quick.add_argument("--limit", type=int, help="Photographs.")
     quick.add_argument("--calibration-images", type=int, help="For w8a8.")
-    quick.add_argument("--train-limit", type=int, default=20_000, help="Pictures of an epoch.")
+    quick.add_argument("--train-limit", type=int, default=10_000, help="Pictures of an epoch.")
     quick.add_argument("--held-out", type=int, default=5000)
     options = parser.parse_args()
     options.activation = ["relu", *(name for name in options.activation if name != "relu")]

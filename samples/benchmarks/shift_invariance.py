@@ -27,7 +27,7 @@ from torch.nn import functional
 from edgecnn import families, network, shifts, strides, train_data
 from edgecnn.spec import ModelSpec
 
-SMALL, OUTPUT_STRIDE = "mobilenet_v2@w0.35,r32", 8
+SMALL, OUTPUT_STRIDE = "mobilenet_v2@w0.35,r32", 16
 RATE, DECAY, BATCH, SHIFT = 0.1, 5e-4, 64, 4
 TEST_BATCH = 250
 
@@ -64,8 +64,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--taps", type=int, nargs="*", default=[3], help="Of the blurs.")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--train-limit", type=int, default=20_000, help="Pictures of an epoch.")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--train-limit", type=int, default=10_000, help="Pictures of an epoch.")
     parser.add_argument("--held-out", type=int, default=5000, help="Pictures that are moved.")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
