@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import run_graphs
 import spec_onnx
 
 from edgecnn import families, fusion, onnx_graph, runtimes, workload
-from edgecnn.artifact import Artifact
-from edgecnn.device import LOCAL
 from edgecnn.encoding import Encoder, Signature, features, signatures
 from edgecnn.errors import UsageError
 from edgecnn.fusion import Target
@@ -55,21 +54,6 @@ def _nodes(found: Workload) -> list[str]:
     return [operator.node for operator in found.operators]
 
 
-def _reported(path: Path, runtime: str = "ort") -> list[tuple[str, str]]:
-    module = runtimes.get(runtime)
-    reason = module.unavailable(LOCAL)
-    if reason:
-        pytest.skip(reason)
-    artifact = Artifact.load(path)
-    session = runtimes.open_session(module, artifact, LOCAL, 1)
-    spec = artifact.single_input()
-    import numpy as np
-
-    rows = session.layers(np.zeros(spec.shape, spec.dtype), 1)
-    session.close()
-    return [(row.name, row.op) for row in rows]
-
-
 def _require_executed(found: Workload, reported: Sequence[tuple[str, str]]) -> None:
     """Same names in the same order; onnxruntime calls a node of its NCHWc domain so by its name."""
     assert [node.removeprefix("nchwc.") for node in _nodes(found)] == [op for _, op in reported]
@@ -84,7 +68,7 @@ def _require_executed(found: Workload, reported: Sequence[tuple[str, str]]) -> N
 @pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
 def test_ort_executes_what_is_modelled(spec: ModelSpec, tmp_path: Path) -> None:
     small = spec.scaled(resolution=64)
-    reported = _reported(spec_onnx.write(small, tmp_path / "f.onnx"))
+    reported = run_graphs.reported(spec_onnx.write(small, tmp_path / "f.onnx"))
     _require_executed(fusion.fused(workload.from_spec(small), "ort", Target.here()), reported)
 
 
@@ -92,7 +76,7 @@ def test_ort_executes_what_is_modelled(spec: ModelSpec, tmp_path: Path) -> None:
 def test_ort_executes_what_is_modelled_of_odd_rows(rows: str, tmp_path: Path) -> None:
     path = spec_onnx.write(_odd(rows), tmp_path / "f.onnx")
     found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target.here())
-    _require_executed(found, _reported(path))
+    _require_executed(found, run_graphs.reported(path))
 
 
 @pytest.mark.slow
@@ -102,7 +86,7 @@ def test_ort_executes_what_is_modelled_of_any_rows(tmp_path: Path) -> None:
         rows = _any_rows(drawn)
         path = spec_onnx.write(_odd(rows), tmp_path / "f.onnx")
         found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target.here())
-        _require_executed(found, _reported(path))
+        _require_executed(found, run_graphs.reported(path))
 
 
 def _any_rows(drawn: random.Random) -> str:
@@ -171,7 +155,7 @@ def test_without_nchwc_kernels_the_layout_stays(spec: ModelSpec, tmp_path: Path)
 def test_ort_executes_what_is_modelled_of_int8(name: str, tmp_path: Path) -> None:
     spec = families.get(name)
     path = _quantized(spec, tmp_path)
-    reported = _reported(path)
+    reported = run_graphs.reported(path)
     target = Target.here("w8a8")
     _require_executed(fusion.fused(workload.from_spec(spec), "ort", target), reported)
     read = onnx_graph.workload(path)
@@ -193,7 +177,7 @@ def test_ort_executes_what_is_modelled_of_int8(name: str, tmp_path: Path) -> Non
     ],
 )
 def test_ort_executes_what_is_modelled_of_odd_int8_rows(rows: str, tmp_path: Path) -> None:
-    reported = _reported(_quantized(_odd(rows), tmp_path))
+    reported = run_graphs.reported(_quantized(_odd(rows), tmp_path))
     found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target.here("w8a8"))
     _require_executed(found, reported)
 
@@ -219,7 +203,7 @@ CLASSIC_INT8 = {
 
 
 @pytest.mark.parametrize("rows", CLASSIC_INT8)
-def test_classic_rows_in_int8_are_executed_as_reported(rows: str) -> None:
+def test_classic_rows_in_int8_are_executed_asreported(rows: str) -> None:
     """The same operators; their order between branches is onnxruntime's own."""
     found = fusion.fused(workload.from_spec(_odd(rows)), "ort", Target("w8a8"))
     assert sorted(_nodes(found)) == sorted(CLASSIC_INT8[rows].split())
@@ -278,7 +262,9 @@ def test_blocks_of_16_leave_few_channels_as_they_lie() -> None:
 @pytest.mark.parametrize("spec", FAMILIES.values(), ids=FAMILIES)
 def test_openvino_executes_what_is_modelled(spec: ModelSpec, tmp_path: Path) -> None:
     small = spec.scaled(resolution=64)
-    reported = [op for _, op in _reported(spec_onnx.write(small, tmp_path / "f.onnx"), "openvino")]
+    reported = [
+        op for _, op in run_graphs.reported(spec_onnx.write(small, tmp_path / "f.onnx"), "openvino")
+    ]
     found = fusion.fused(workload.from_spec(small), "openvino", Target.here())
     executed = []
     for operator in found.operators:
