@@ -1,11 +1,13 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and keeping other writers away."""
 
 import errno
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from edgecnn.errors import EdgecnnError, UsageError
 
@@ -61,3 +63,24 @@ def refuse_existing(path: Path, force: bool) -> None:
     """
     if path.exists() and not force:
         raise UsageError(f"{path} exists; pass --force to write over it, or --output elsewhere.")
+
+
+def claim(path: Path, taken: str) -> IO[str]:
+    """Lock a file, made where it is not there; the kernel frees it when it is closed, or this
+    process ends in any way.
+
+    Raises:
+        UsageError: another process holds it; ``taken`` is the message.
+        DiskError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written ({error.strerror}).") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(taken) from None
+    return file

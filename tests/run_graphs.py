@@ -1,7 +1,6 @@
 """Graphs, run: for tests of what a runtime makes of them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,12 @@ RUNTIMES = {"onnx": "ort", "tflite": "litert"}
 COMBINATIONS = [(name, p) for name, precisions in graphs.PRECISIONS.items() for p in precisions]
 
 
-@contextmanager
-def _opened(artifact: Artifact, runtime: str) -> Iterator[Session]:
+def _opened(artifact: Artifact, runtime: str) -> closing[Session]:
     module = runtimes.get(runtime)
     reason = module.unavailable(LOCAL)
     if reason:
         pytest.skip(reason)
-    session = runtimes.open_session(module, artifact, LOCAL, 1)
-    yield session
-    session.close()
+    return closing(runtimes.open_session(module, artifact, LOCAL, 1))
 
 
 def reported(path: Path, runtime: str = "ort") -> list[tuple[str, str]]:

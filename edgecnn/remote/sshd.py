@@ -7,7 +7,6 @@ sshd changes users. It is no sandbox: who logs in is root on the desk's kernel.
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import shutil
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
-from edgecnn import boards
+from edgecnn import boards, files
 from edgecnn.errors import UnavailableError, UsageError
 from edgecnn.onboard.runner import EMULATED_VARIABLE
 from edgecnn.remote import binfmt, sysroot
@@ -98,7 +97,8 @@ class EmulatedBoard:
         for program in ("unshare", "setpriv", "ssh-keygen"):
             tool(program, sysroot.INSTALL)
         registration = binfmt.registration()
-        self._lock = _claim(self.folder)
+        running = f"the emulated board in {self.folder} runs already."
+        self._lock = files.claim(self.folder / "lock", running)
         try:
             self._make_root(system)
             self._make_keys()
@@ -253,17 +253,6 @@ def _require_root() -> None:
             "an emulated board with SSH needs root, for mounts and chroot: run the command with "
             "`sudo`. `--device emulated:NAME` needs neither."
         )
-
-
-def _claim(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UsageError(f"the emulated board in {folder} runs already.") from None
-    return file
 
 
 def _spawn(arguments: list[str], log: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -7,10 +7,8 @@ in one step, so that a killed process leaves the one before.
 
 from __future__ import annotations
 
-import fcntl
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,11 @@ from torch import Tensor, nn
 
 from edgecnn import weights
 from edgecnn.errors import UsageError, WeightsError
-from edgecnn.files import DiskError, replace_file
+from edgecnn.files import replace_file
 from edgecnn.training.result import Epoch
 from edgecnn.weights import ORIGIN, RANGES, Origin
 
 BEST, LAST = "best.pt", "last.pt"
-_LOCK = ".lock"
 _TRAINING = "training"
 
 
@@ -42,28 +39,6 @@ class Progress:
         known = next((e.top1 for e in self.epochs if e.number == self.best), -1.0)
         is_best = not is_choice or epoch.top1 > known
         return Progress((*self.epochs, epoch), epoch.number if is_best else self.best)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder; the kernel frees it however this one ends.
-
-    Raises UsageError where another one is at it, DiskError where it cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise DiskError(f"{folder}: cannot be written to ({error.strerror}).") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process is training into {folder}. Wait until it ends, or pass another "
-                "--output."
-            ) from error
-        yield
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
 
-from edgecnn import weights
+from edgecnn import files, weights
 from edgecnn.accuracy import wilson
 from edgecnn.errors import UsageError
 from edgecnn.spec import ModelSpec
@@ -29,6 +30,7 @@ from edgecnn.weights import Origin
 
 CALIBRATION_BATCHES = 16
 """Batches of training pictures that give the first ranges of 8-bit rounding."""
+LOCK = ".lock"
 HELD_OUT = "pictures held out of training, by which the epoch was chosen"
 TEST = "the test part"
 
@@ -71,10 +73,9 @@ def run(task: Task, callbacks: Callbacks = SILENT) -> Result | None:
 
     Of several processes (torchrun) the first writes and returns the result, the others None.
 
-    Raises UsageError, DataError, WeightsError, SpecError where the task cannot be done (another
-    process trains into the same folder, too),
-    UnavailableError without its device, DivergedError where the loss is no number (the last good
-    checkpoint stays), DiskError.
+    Raises UsageError, DataError, WeightsError, SpecError where the task cannot be done, UsageError
+    too where another process trains into the same folder, UnavailableError without its device,
+    DivergedError where the loss is no number (the last good checkpoint stays), DiskError.
     """
     require_device(task.recipe)
     with connected(task.recipe.device) as peers:
@@ -82,11 +83,18 @@ def run(task: Task, callbacks: Callbacks = SILENT) -> Result | None:
         callbacks.step("reading pictures", 0, 0)
         with torch_as(task.recipe.seed, task.recipe.threads):
             training = _Training(task, peers, callbacks)
-            with checkpoint.alone(task.output) if peers.is_first else nullcontext():
+            with _claimed(task.output) if peers.is_first else nullcontext():
                 training.train()
                 found = training.finish() if peers.is_first else None
         peers.wait()
         return found
+
+
+def _claimed(output: Path) -> IO[str]:
+    return files.claim(
+        output / LOCK,
+        f"another process is training into {output}. Wait until it ends, or pass another --output.",
+    )
 
 
 class _Training:
