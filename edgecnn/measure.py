@@ -41,6 +41,8 @@ SLOWEST = 20.0
 LAYER_RUNS = 20
 STAGE_REPEATS = 15
 SETTLE_RUNS = 2
+REST_LIMIT_S = 0.3
+"""How long the next candidate waits at most for this one's threads to leave the processors."""
 STRETCH_S = 1.0
 BURST_WINDOW_S = 60.0
 BUSY_SHARE = 0.1
@@ -315,14 +317,13 @@ class _Interleaving:
                 return
             self.report("measuring", done, max(self.plan.rounds, done + 1))
             for run in list(self.runs):
-                self.attempt(run, lambda run: run.round(run.round_size(self.plan), settle))
-                self._let_go(run.candidate)
+                self.attempt(run, lambda run: self._round(run, settle))
             done += 1
 
-    def _let_go(self, candidate: Candidate) -> None:
-        """Wait until a runtime's threads have left the processors to the candidate that is next."""
-        if len(self.runs) > 1 and candidate.threads > 1:
-            time.sleep(runtimes.lingers_s(candidate.runtime))
+    def _round(self, run: _Run, settle: int) -> None:
+        run.round(run.round_size(self.plan), settle)
+        if len(self.runs) > 1 and run.candidate.threads > 1:
+            run.process.ask("rest", STEP_TIMEOUT_S, max_seconds=REST_LIMIT_S)
 
     def each(self, what: str, step: Callable[[_Run], None]) -> None:
         for index, run in enumerate(list(self.runs)):

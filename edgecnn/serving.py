@@ -14,7 +14,7 @@ from edgecnn.environment import peak_rss_bytes
 from edgecnn.errors import EdgecnnError, MeasurementError, UnavailableError
 from edgecnn.machine import state
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 
 def serve(service: object, requests: BinaryIO, answers: BinaryIO) -> None:

@@ -78,15 +78,6 @@ class Runtime(Protocol):
         """
 
 
-def lingers_s(name: str) -> float:
-    """Return for how long the threads of a runtime keep their processors after a run.
-
-    They hope for the next run; what is measured beside them is measured on a busy machine. A module
-    tells it as ``LINGERS_S``; it matters with more than one thread.
-    """
-    return float(getattr(get(name), "LINGERS_S", 0.0))
-
-
 def names() -> tuple[str, ...]:
     """Return the names of all runtimes."""
     return discovery.names(__name__)

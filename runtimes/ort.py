@@ -21,8 +21,6 @@ modules: tuple[str, ...] = ("onnxruntime",)
 units: tuple[str, ...] = ("local", "cuda")
 timed = True
 FUSED_BY = "onnxruntime 1.32"
-LINGERS_S = 0.05
-"""Measured: 35 ms. Another network on the same two processors took 2.5 times as long meanwhile."""
 
 
 def unavailable(device: Device) -> str | None:

@@ -24,7 +24,7 @@ from edgecnn.devices.local import LocalHost
 from edgecnn.errors import ArtifactError, MeasurementError, UnavailableError, UsageError
 from edgecnn.profile import Target
 from edgecnn.serving import PROTOCOL
-from edgecnn.worker import timing_input
+from edgecnn.worker import Worker, timing_input
 from edgecnn.worker_process import WorkerProcess, local_command
 
 pytestmark = pytest.mark.alone
@@ -204,6 +204,25 @@ def test_a_hanging_worker_is_ended(tmp_path: Path) -> None:
     ):
         worker.request("round", 0.3)
     assert time.monotonic() - started < 10
+
+
+def test_a_worker_rests_until_its_threads_sleep() -> None:
+    worker, over = Worker(), threading.Event()
+
+    def spin() -> None:
+        while not over.is_set():
+            pass
+
+    assert worker.rest(5.0)["rested_ms"] < 1000
+    spinner = threading.Thread(target=spin)
+    spinner.start()
+    try:
+        assert worker.rest(0.1)["rested_ms"] >= 100
+        threading.Timer(0.3, over.set).start()
+        assert 200 <= worker.rest(20.0)["rested_ms"] < 5000
+    finally:
+        over.set()
+        spinner.join()
 
 
 @pytest.mark.parametrize("answer", ["nonsense", "[]", '{"ok": 3}', "{}"])

@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 from edgecnn.encoding import Features, Signature, features
 
 LINEAR = (
-    "one", "macs", "macs in tiles of 8", "macs in tiles of 16", "tiles of 16", "patches",
-    "pixels_out", "rows_out", "input_bytes", "output_bytes", "weight_bytes",
+    "one", "macs", "macs in tiles of 8", "macs in tiles of 16", "macs in tiles of 32",
+    "macs in tiles of 64", "macs in matrix tiles", "tiles of 16", "patches", "pixels_out",
+    "rows_out", "input_bytes", "output_bytes", "weight_bytes",
 )  # fmt: skip
 """What the time of an operator is first taken to be a sum of.
 
-Matrix kernels compute tiles of a few pixels by 8 or 16 channels, and whole ones even where the
-result is smaller; a depthwise kernel computes 8 or 16 channels of a pixel. `patches` are the inputs
-of all results, as a convolution gathers them.
+Matrix kernels compute tiles of a few pixels by 8 to 64 channels, and whole ones even where the
+result is smaller; a depthwise kernel computes 8 or 16 channels of a pixel. Processors that multiply
+matrices (AMX) take 16 pixels by 64 channels by 64 products. `patches` are the inputs of all
+results, as a convolution gathers them.
 """
-UNITS = np.array([1e-3, 1e-8, 1e-8, 1e-8, 1e-5, 1e-7, 1e-6, 1e-4, 1e-7, 1e-7, 1e-7])
+_MACS, _MOVED = [1e-8] * 6, [1e-7] * 3
+UNITS = np.array([1e-3, *_MACS, 1e-5, 1e-7, 1e-6, 1e-4, *_MOVED])
 """Brings the coefficients near 1 millisecond."""
 _TILE_PIXELS = 5
+_MATRIX_PIXELS, _MATRIX_CHANNELS, _MATRIX_PRODUCTS = 16, 64, 64
 TREES = (
     "kind", "activation", "channels_in", "channels_out", "pixels_in", "pixels_out", "width_out",
     "area", "stride", "macs", "input_bytes", "output_bytes", "weight_bytes", "reduction",
@@ -44,7 +48,7 @@ def kind(of: Signature) -> str:
 
 
 def linear(signatures: Sequence[Signature], precision: str) -> Floats:
-    """The figures of `LINEAR`, shape (n, 11)."""
+    """The figures of `LINEAR`, shape (n, 14)."""
     rows = [_linear(one, features(one, precision)) for one in signatures]
     found: Floats = np.array(rows, np.float64).reshape(-1, len(LINEAR)) * UNITS
     return found
@@ -53,16 +57,30 @@ def linear(signatures: Sequence[Signature], precision: str) -> Floats:
 def _linear(of: Signature, f: Features) -> tuple[float, ...]:
     pixels, moved = f.height_out * f.width_out, (f.input_bytes, f.output_bytes, f.weight_bytes)
     if not f.macs:
-        return (1, 0, 0, 0, 0, 0, pixels, f.height_out, *moved)
+        return (1, *[0] * 8, pixels, f.height_out, *moved)
     if of.op == "depthwise_conv":
         groups_8, groups_16 = _ceil(f.channels_out, 8), _ceil(f.channels_out, 16)
-        tiled = (8 * groups_8 * pixels * f.area, 16 * groups_16 * pixels * f.area)
-        return (1, f.macs, *tiled, groups_16 * pixels, 0, pixels, f.height_out, *moved)
+        grouped = (8 * groups_8 * pixels * f.area, 16 * groups_16 * pixels * f.area, 0, 0, 0)
+        return (1, f.macs, *grouped, groups_16 * pixels, 0, pixels, f.height_out, *moved)
     products = f.channels_in // f.groups * f.area
-    across = _ceil(pixels, _TILE_PIXELS)
-    tiles_8, tiles_16 = across * _ceil(f.channels_out, 8), across * _ceil(f.channels_out, 16)
-    tiled = (8 * _TILE_PIXELS * tiles_8 * products, 16 * _TILE_PIXELS * tiles_16 * products)
-    return (1, f.macs, *tiled, tiles_16, pixels * products, pixels, f.height_out, *moved)
+    across = _whole(pixels, _TILE_PIXELS)
+    tiled = [across * _whole(f.channels_out, width) * products for width in (8, 16, 32, 64)]
+    in_matrices = _matrix_macs(pixels, f.channels_out, products)
+    tiles_16 = _ceil(pixels, _TILE_PIXELS) * _ceil(f.channels_out, 16)
+    gathered = pixels * products
+    return (1, f.macs, *tiled, in_matrices, tiles_16, gathered, pixels, f.height_out, *moved)
+
+
+def _matrix_macs(pixels: int, channels: int, products: int) -> int:
+    return (
+        _whole(pixels, _MATRIX_PIXELS)
+        * _whole(channels, _MATRIX_CHANNELS)
+        * _whole(products, _MATRIX_PRODUCTS)
+    )
+
+
+def _whole(value: int, step: int) -> int:
+    return step * _ceil(value, step)
 
 
 def _ceil(value: int, step: int) -> int:

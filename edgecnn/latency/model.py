@@ -28,7 +28,7 @@ SPAN_SLACK = 1.25
 
 @dataclass(frozen=True)
 class Member:
-    """One model: coefficients, shape (kinds, 11), milliseconds of a run, and corrections."""
+    """One model: coefficients, shape (kinds, 14), milliseconds of a run, and corrections."""
 
     coefficients: Floats
     run_ms: float

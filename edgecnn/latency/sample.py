@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from edgecnn.spec import ModelSpec
 
 SLOW = 1.2
-"""Where the reference is slower than usual by this factor, a network is measured again."""
+"""Beside a reference that was slower than usual by this factor, a sample counts where it is the
+only one of its network."""
 DISTURBED = 1.6
 """A sample beside a reference that was slower than usual by this factor says little."""
 

@@ -3,30 +3,29 @@
 A machine has moods: other load, clocks, heat. The reference, a network that stays the same, tells
 them from the network's own latency; it has about as many weights as they have, to feel shared
 caches as they do. Moods change within tenths of a second: so there are many bursts of runs, short
-ones, with the reference between them. Both run in processes of
-their own, kept on the same processors, since one processor may be slowed down and not the next;
-where it is, both move on. The candidates share a process, since starting one for each would take
-longer than measuring it.
+ones, with the reference between them, and of all bursts the calmest count, those beside the fastest
+reference. Both run in processes of their own, kept on the same processors, since one processor may
+be slowed down and not the next; where it is, both move on. The candidates share a process, since
+starting one for each would take longer than measuring it.
 """
 
 import math
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from edgecnn import runtimes
 from edgecnn.device import Device
 from edgecnn.environment import Environment
 from edgecnn.errors import ConnectionLostError
 from edgecnn.host import Closing, Host, Worker
 from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
 from edgecnn.latency import design, graphs, pace
-from edgecnn.latency.sample import SLOW, NodeTime, Sample
+from edgecnn.latency.sample import NodeTime, Sample
 from edgecnn.spec import Block, Conventions, ModelSpec
 
 _REFERENCE_RESOLUTION = 112
@@ -43,21 +42,61 @@ linear_c1000
 """
 """Blocks of several kinds, with 84 M multiply-adds and 3.5 M weights."""
 _REFERENCE_RUNS = 2
-_SETTLE_RUNS = 2
-BURSTS = 8
-"""Beside busy neighbours (LiteRT w8a8, five networks, each measured 16 times and more), 90 % were
-within 4 to 22 % of the median with 3 bursts of 7 ms, and within 3 to 15 % with 10."""
-_FEW_BURSTS = 4
-"""Where each burst has to wait for the other process's threads to let the processors go."""
-_BURST_S = 0.008
+_WARM_RUNS = 2
 _MOST_RUNS = 20
 """In a burst."""
+
+
+class _Plan(NamedTuple):
+    """So many bursts of so many seconds are wanted of a network, each after untimed runs."""
+
+    bursts: int
+    burst_s: float
+    settle: int
+
+
+_ALONE = _Plan(bursts=8, burst_s=0.008, settle=1)
+"""Beside busy neighbours (LiteRT w8a8, five networks, each measured 16 times and more), 90 % were
+within 4 to 22 % of the median with 3 bursts of 7 ms, and within 3 to 15 % with 10."""
+_TOGETHER = _Plan(bursts=5, burst_s=0.02, settle=3)
+"""Of several threads: they have to let the processors go after each burst, which takes up to 60 ms,
+and find each other again: onnxruntime's first two runs took a third longer."""
+CALM = 1.15
+"""A burst is calm where the reference beside it is slower than usual by no more than this."""
+_QUIET_SHARE = 0.1
+"""The usual pace is that which so many of the reference's runs keep."""
+_PATIENCE = 4
+"""Times that the bursts are repeated until enough of them are calm. On a busy machine with two
+threads (LiteRT w8a8) the middle half of all bursts of a network lay between 5.2 and 14.2 ms, and of
+the calm ones between 3.9 and 4.4 ms."""
 _PROFILED_MS, _LEAST_PROFILED = 20.0, 3
 _NODE_DIGITS = 5
 STEP_TIMEOUT_S = 120.0
+REST_LIMIT_S = 0.3
 _ATTEMPTS = 3
-_REMEMBERED = 100
+_REMEMBERED = 2000
+"""Of the reference's paces."""
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Burst:
+    """The median latency of runs back to back, and the reference's before and after them."""
+
+    latency_ms: float
+    runs: int
+    before_ms: float
+    after_ms: float
+
+    @property
+    def pace_ms(self) -> float:
+        """The reference's latency meanwhile, the slower of both."""
+        return max(self.before_ms, self.after_ms)
+
+    def at_pace(self, pace_ms: float) -> float:
+        """The latency, in ms, as it likely were with the reference at this pace."""
+        beside_ms = (self.before_ms + self.after_ms) / 2
+        return self.latency_ms * math.exp(pace.USUAL * math.log(pace_ms / beside_ms))
 
 
 class Sampler(Closing):
@@ -80,9 +119,10 @@ class Sampler(Closing):
             "threads": threads,
             "contract": None,
         }
+        self._plan = _ALONE if threads == 1 else _TOGETHER
         self._places: tuple[str, ...] = ()
         self._place = 0
-        self._paces_ms: list[float] = []
+        self._paces_ms: deque[float] = deque(maxlen=_REMEMBERED)
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._workers: dict[tuple[int, str], Worker] = {}
@@ -93,7 +133,7 @@ class Sampler(Closing):
         return Environment.from_dict(found)
 
     def measure(self, spec: ModelSpec, times: int = 1) -> Sample:
-        """Measure a network; again elsewhere on the machine where it was disturbed.
+        """Measure a network; longer, and elsewhere on the machine, where it is disturbed.
 
         With so many times the usual bursts of runs it takes longer, and more of the machine's moods
         are averaged.
@@ -104,20 +144,10 @@ class Sampler(Closing):
         """
         path = self._written(spec, "candidate")
         try:
-            found = self._recovering(lambda: self._measured(spec, path, times))
-            if self._is_slow(found):
-                self._move()
-                again = self._recovering(lambda: self._measured(spec, path, times))
-                found = min(found, again, key=lambda sample: sample.pace_ms)
+            return self._recovering(lambda: self._measured(spec, path, times))
         finally:
             self._host.forget([path])
             path.unlink()
-        self._paces_ms.append(found.pace_ms)
-        return found
-
-    def _is_slow(self, sample: Sample) -> bool:
-        recent = sorted(self._paces_ms[-_REMEMBERED:])
-        return bool(recent) and sample.pace_ms > SLOW * recent[len(recent) // 4]
 
     def _move(self) -> None:
         """Take the next processors. Those left keep their processes, which take seconds to start:
@@ -130,38 +160,54 @@ class Sampler(Closing):
         self._stack.close()
 
     def _measured(self, spec: ModelSpec, path: Path, times: int) -> Sample:
-        reference, candidate = self._worker("reference"), self._worker("candidate")
-        self._open(candidate, path)
-        warm_ms = _median_ms(_runs(candidate, _SETTLE_RUNS, settle=1))
-        runs = min(max(round(_BURST_S * 1e3 / warm_ms), 1), _MOST_RUNS)
-        paces, bursts = [self._pace_ms(reference)], []
-        for _ in range(times * self._bursts):
-            self._let_go()
-            bursts.append(_median_ms(_runs(candidate, runs, settle=1)))
-            paces.append(self._pace_ms(reference))
-        beside = list(pairwise(paces))
-        before, after = (statistics.median(pair[at] for pair in beside) for at in (0, 1))
-        latency_ms = _at_pace(bursts, beside, (before + after) / 2)
+        wanted, bursts = times * self._plan.bursts, list[_Burst]()
+        candidates: dict[int, Worker] = {}
+        for _ in range(_PATIENCE):
+            candidate = candidates.get(self._place) or self._opened(path)
+            candidates[self._place] = candidate
+            bursts += self._series(candidate, wanted)
+            limit_ms = CALM * self._usual_pace_ms()
+            if sum(burst.pace_ms <= limit_ms for burst in bursts) >= wanted:
+                break
+            self._move()
+        calmest = sorted(bursts, key=lambda burst: burst.pace_ms)[:wanted]
+        before_ms = statistics.median(burst.before_ms for burst in calmest)
+        after_ms = statistics.median(burst.after_ms for burst in calmest)
+        pace_ms = (before_ms + after_ms) / 2
+        latency_ms = statistics.median(burst.at_pace(pace_ms) for burst in calmest)
+        runs = sum(burst.runs for burst in calmest)
         nodes = _nodes(candidate, latency_ms)
-        return Sample.taken(spec, latency_ms, (before, after), runs * len(bursts), nodes)
+        return Sample.taken(spec, latency_ms, (before_ms, after_ms), runs, nodes)
 
-    @property
-    def _bursts(self) -> int:
-        return _FEW_BURSTS if self._lingers_s else BURSTS
+    def _opened(self, path: Path) -> Worker:
+        candidate = self._worker("candidate")
+        self._open(candidate, path)
+        return candidate
 
-    @property
-    def _lingers_s(self) -> float:
-        """How long the threads of one process keep the processors from the other's."""
-        is_alone = self._arguments["threads"] == 1
-        return 0.0 if is_alone else runtimes.lingers_s(self._arguments["runtime"])
+    def _series(self, candidate: Worker, count: int) -> list[_Burst]:
+        """Bursts of a network at the present place, with the reference between them."""
+        reference = self._worker("reference")
+        warm_ms = _median_ms(self._runs(candidate, _WARM_RUNS))
+        runs = min(max(round(self._plan.burst_s * 1e3 / warm_ms), 1), _MOST_RUNS)
+        paces_ms, found = [_median_ms(self._runs(reference, _REFERENCE_RUNS))], []
+        for _ in range(count):
+            latency_ms = _median_ms(self._runs(candidate, runs))
+            paces_ms.append(_median_ms(self._runs(reference, _REFERENCE_RUNS)))
+            found.append(_Burst(latency_ms, runs, *paces_ms[-2:]))
+        self._paces_ms.extend(paces_ms)
+        return found
 
-    def _pace_ms(self, reference: Worker) -> float:
-        self._let_go()
-        return _median_ms(_runs(reference, _REFERENCE_RUNS, settle=1))
+    def _runs(self, worker: Worker, runs: int) -> list[int]:
+        """Durations of runs back to back, in nanoseconds, after some that do not count."""
+        settle = self._plan.settle
+        found = worker.request("round", STEP_TIMEOUT_S, runs=runs, settle=settle)
+        if self._arguments["threads"] > 1:
+            worker.request("rest", STEP_TIMEOUT_S, max_seconds=REST_LIMIT_S)
+        return [int(one) for one in found["samples_ns"]]
 
-    def _let_go(self) -> None:
-        """Wait until the processors are free: the other process is not to be measured beside it."""
-        time.sleep(self._lingers_s)
+    def _usual_pace_ms(self) -> float:
+        paces_ms = sorted(self._paces_ms)
+        return paces_ms[int(_QUIET_SHARE * len(paces_ms))]
 
     def _worker(self, role: str) -> Worker:
         self._places = self._places or places(self.environment(), self._arguments["threads"])
@@ -215,21 +261,6 @@ def reference() -> ModelSpec:
     """The network that all others are measured beside."""
     blocks = tuple(map(Block.parse, _REFERENCE.split()))
     return ModelSpec("reference", design.FAMILY, _REFERENCE_RESOLUTION, blocks, Conventions())
-
-
-def _at_pace(
-    bursts: Sequence[float], beside: Sequence[tuple[float, float]], pace_ms: float
-) -> float:
-    """The median of all bursts, in ms, each as it likely were with the reference at this pace."""
-    slower = [math.log(statistics.mean(pair) / pace_ms) for pair in beside]
-    at_pace = [ms * math.exp(-pace.USUAL * by) for ms, by in zip(bursts, slower, strict=True)]
-    return statistics.median(at_pace)
-
-
-def _runs(worker: Worker, runs: int, settle: int) -> list[int]:
-    """Durations of runs back to back, in nanoseconds, after some that do not count."""
-    found = worker.request("round", STEP_TIMEOUT_S, runs=runs, settle=settle)
-    return [int(one) for one in found["samples_ns"]]
 
 
 def _nodes(worker: Worker, latency_ms: float) -> list[NodeTime]:
