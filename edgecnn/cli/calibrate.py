@@ -32,6 +32,14 @@ NEEDS = ("calibrate",)
     help="Stop when the median error on held-out networks is below (%).",
 )
 @click.option(
+    "--start-from",
+    "start",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="TABLE",
+    help="A measured table of the runtime and precision, with other threads or of another device, "
+    "to learn the difference to.",
+)
+@click.option(
     "--from-published",
     "published",
     metavar="BOARD",
@@ -47,6 +55,7 @@ def command(
     output: Path | None,
     minutes: float,
     target_error: float,
+    start: Path | None,
     published: str | None,
     force: bool,
     as_json: bool,
@@ -59,6 +68,8 @@ def command(
     """
     from edgecnn.files import refuse_existing
 
+    if published is not None and start is not None:
+        raise click.UsageError("--start-from is for what is measured; leave out --from-published.")
     if published is not None:
         where = output or Path(f"{published}-t{threads}.json")
         refuse_existing(where, force)
@@ -69,7 +80,7 @@ def command(
         precision = precision or "fp32"
         where = output or Path(_default_name(device, runtime, precision, threads))
         refuse_existing(where, force)
-        table = _measured(device, runtime, precision, threads, minutes, target_error, where)
+        table = _measured(device, runtime, precision, threads, minutes, target_error, start, where)
     if as_json:
         print_json(_document(table, where))
     else:
@@ -96,14 +107,21 @@ def _measured(
     threads: int,
     minutes: float,
     target_error: float,
+    start: Path | None,
     output: Path,
 ) -> "Table":
     """Calibrate; what is measured stays in a file beside the table until that is written."""
-    from edgecnn import devices
+    from edgecnn import devices, latency
     from edgecnn.latency.calibrate import Request, calibrate
 
     request = Request(
-        runtime, precision, threads, devices.parse(device), minutes, target_error / 100
+        runtime,
+        precision,
+        threads,
+        devices.parse(device),
+        minutes,
+        target_error / 100,
+        start=None if start is None else latency.load(start).table,
     )
     journal = output.with_name(output.name + ".samples")
     with progress() as report:

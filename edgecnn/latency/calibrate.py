@@ -28,6 +28,7 @@ from edgecnn.fusion import Target
 from edgecnn.latency import design, figures, graphs, pace
 from edgecnn.latency.fit import Fitted, fit, rough_ms
 from edgecnn.latency.journal import Journal
+from edgecnn.latency.model import Model
 from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
 from edgecnn.latency.sample import DISTURBED, SLOW, Sample, quiet_pace
@@ -99,7 +100,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to calibrate. `target_error` is of the median on designed networks, as a share."""
+    """What to calibrate. `target_error` is of the median on designed networks, as a share.
+
+    `start` is a measured table of the same runtime and precision, with other threads or of another
+    device: what it knows does not have to be learnt again.
+    """
 
     runtime: str
     precision: str = "fp32"
@@ -108,6 +113,7 @@ class Request:
     minutes: float = 20.0
     target_error: float = 0.0
     seed: int = 0
+    start: Table | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 24 * 60:
@@ -117,6 +123,26 @@ class Request:
                 f"an error of {self.target_error:g}; allowed: from 0 to below 1, such as 0.03."
             )
         graphs.format_for(self.runtime, self.precision)
+        if self.start is not None:
+            self._check(self.start)
+
+    def _check(self, start: Table) -> None:
+        if not isinstance(start.model, Model):
+            raise UsageError(f"{start} is published; start from a measured table.")
+        if start.model.prior is not None:
+            raise UsageError(f"{start} started from another table; start from that one.")
+        there, here = (start.runtime, start.precision), (self.runtime, self.precision)
+        if there != here:
+            raise UsageError(
+                f"a table of {' '.join(there)} to start one of {' '.join(here)} from; allowed: the "
+                "same runtime and precision, with other threads or of another device."
+            )
+
+    @property
+    def prior(self) -> Model | None:
+        """The model to start from."""
+        model = None if self.start is None else self.start.model
+        return model if isinstance(model, Model) else None
 
 
 @dataclass(frozen=True)
@@ -255,7 +281,7 @@ class _Calibration:
         fitted = fit(
             networks, latencies_ms, signatures, request.precision,
             nodes_ms=as_parts(self._profiled(used, networks), latencies_ms),
-            seed=request.seed, threads=1,
+            prior=request.prior, seed=request.seed, threads=1,
         )  # fmt: skip
         return Fit(fitted, tuple(used), felt)
 
@@ -265,8 +291,8 @@ class _Calibration:
             return pace.USUAL
         networks = [self._operators.of(sample.network) for sample in samples]
         latencies_ms = [sample.latency_ms for sample in samples]
-        signatures = self._operators.signatures
-        rough = rough_ms(networks, latencies_ms, signatures, self._request.precision)
+        signatures, request = self._operators.signatures, self._request
+        rough = rough_ms(networks, latencies_ms, signatures, request.precision, request.prior)
         paces = [mean(sample.reference_ms) for sample in samples]
         return pace.felt(latencies_ms, rough.tolist(), paces)
 
@@ -406,7 +432,7 @@ def _table(
         model=found.fitted.model,
         errors=_held_out(found, samples, operators),
         samples=tuple(samples),
-        notes=_notes(samples, operators),
+        notes=(*_start(request.start), *_notes(samples, operators)),
     )
 
 
@@ -454,6 +480,10 @@ def _by_kind(
         )
         for name in np.unique(kinds)
     )
+
+
+def _start(table: Table | None) -> tuple[str, ...]:
+    return () if table is None else (f"started from the table of {table}, made {table.created}",)
 
 
 def _notes(samples: Sequence[Sample], operators: Operators) -> tuple[str, ...]:

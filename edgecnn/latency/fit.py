@@ -20,7 +20,7 @@ from edgecnn.encoding import Signature
 from edgecnn.errors import UnavailableError
 from edgecnn.latency import figures
 from edgecnn.latency.forest import Forest, Growing
-from edgecnn.latency.model import Floats, Member, Model
+from edgecnn.latency.model import TERMS, Floats, Member, Model, terms
 
 MEMBERS = 5
 ROUNDS = 500
@@ -100,13 +100,14 @@ def fit(
     precision: str,
     *,
     nodes_ms: Sequence[Floats | None] | None = None,
+    prior: Model | None = None,
     threads: int = 1,
     seed: int = 0,
 ) -> Fitted:
     """Fit a model; equal arguments give equal models.
 
     `nodes_ms` are the times of each network's operators, where they are known; they sum to its
-    latency (`edgecnn.latency.nodes`).
+    latency (`edgecnn.latency.nodes`). `prior` is a model to start from.
 
     Raises:
         UnavailableError: LightGBM or SciPy is not installed.
@@ -116,7 +117,9 @@ def fit(
     kinds = tuple(sorted({figures.kind(one) for one in seen}))
     activations = tuple(sorted({one.activation for one in seen}))
     nodes = nodes_ms or [None] * len(networks)
-    data = _data(networks, latencies_ms, nodes, used, seen, precision, kinds, activations)
+    linear = terms(seen, precision, prior)
+    trees = figures.trees(seen, precision, kinds, activations)
+    data = _data(networks, latencies_ms, nodes, used, seen, kinds, linear, trees)
     held_out = np.empty(len(networks))
     members = []
     order = np.random.default_rng(seed).permutation(len(networks))
@@ -126,7 +129,7 @@ def fit(
         held_out[out] = data.sums(_operators_ms(member, data), member.run_ms)[out]
         members.append(member)
     spans = _spans(seen, precision, kinds)
-    return Fitted(Model(precision, kinds, activations, spans, tuple(members)), held_out)
+    return Fitted(Model(precision, kinds, activations, spans, tuple(members), prior), held_out)
 
 
 def rough_ms(
@@ -134,6 +137,7 @@ def rough_ms(
     latencies_ms: Sequence[float],
     signatures: Sequence[Signature],
     precision: str,
+    prior: Model | None = None,
     seed: int = 0,
 ) -> Floats:
     """Latencies, in ms, by the linear part alone, fitted to the other networks: in a second.
@@ -144,7 +148,9 @@ def rough_ms(
     used = sorted({number for network in networks for number in network})
     seen = [signatures[number] for number in used]
     kinds = tuple(sorted({figures.kind(one) for one in seen}))
-    data = _data(networks, latencies_ms, [None] * len(networks), used, seen, precision, kinds, ())
+    linear, no_trees = terms(seen, precision, prior), np.empty((len(seen), 0))
+    no_nodes = [None] * len(networks)
+    data = _data(networks, latencies_ms, no_nodes, used, seen, kinds, linear, no_trees)
     found = np.empty(len(networks))
     order = np.random.default_rng(seed).permutation(len(networks))
     for out in np.array_split(order, MEMBERS):
@@ -160,14 +166,14 @@ def _data(
     nodes_ms: Sequence[Floats | None],
     used: Sequence[int],
     seen: Sequence[Signature],
-    precision: str,
     kinds: Sequence[str],
-    activations: Sequence[str],
+    linear: Floats,
+    trees: Floats,
 ) -> _Data:
     position = {number: at for at, number in enumerate(used)}
     return _Data(
-        figures.linear(seen, precision),
-        figures.trees(seen, precision, kinds, activations),
+        linear,
+        trees,
         np.array([kinds.index(figures.kind(one)) for one in seen], np.intp),
         np.array([position[number] for network in networks for number in network], np.intp),
         np.repeat(np.arange(len(networks)), [len(network) for network in networks]),
@@ -198,7 +204,7 @@ def _fit_linear(data: _Data, kinds: int) -> tuple[Floats, float]:
         from scipy.optimize import nnls
     except ImportError as error:
         raise _missing(error) from error
-    width = len(figures.LINEAR)
+    width = len(TERMS)
     system = np.zeros((len(data.log_ms), kinds * width + 1))
     columns = data.kinds[data.operators, None] * width + np.arange(width)
     np.add.at(system, (data.network[:, None], columns), data.linear[data.operators])

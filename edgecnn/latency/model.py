@@ -22,33 +22,40 @@ from edgecnn.latency import figures
 from edgecnn.latency.forest import Forest
 
 Floats = NDArray[np.float64]
+TERMS = (*figures.LINEAR, "prior")
+"""What the linear part is a sum of: figures, and the milliseconds by an earlier model."""
 SPAN_SLACK = 1.25
 """An operator is outside where a figure is beyond the seen range by more than this factor."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One model: coefficients, shape (kinds, 14), milliseconds of a run, and corrections."""
+    """One model: coefficients, shape (kinds, 15), milliseconds of a run, and corrections."""
 
     coefficients: Floats
     run_ms: float
     corrections: Forest
 
-    def linear_ms(self, linear: Floats, kinds: NDArray[np.intp]) -> Floats:
+    def linear_ms(self, terms: Floats, kinds: NDArray[np.intp]) -> Floats:
         """The linear part for operators of these kinds, shape (n,)."""
-        found: Floats = (linear * self.coefficients[kinds]).sum(axis=1)
+        found: Floats = (terms * self.coefficients[kinds]).sum(axis=1)
         return found
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a table predicts with. `spans` are the smallest and largest figures seen, by kind."""
+    """What a table predicts with. `spans` are the smallest and largest figures seen, by kind.
+
+    `prior` is the model that it starts from, where there is one: of the same runtime and precision,
+    with other threads or on another device.
+    """
 
     precision: str
     kinds: tuple[str, ...]
     activations: tuple[str, ...]
     spans: Floats
     members: tuple[Member, ...]
+    prior: Model | None = None
 
     @cached_property
     def run_ms(self) -> float:
@@ -78,7 +85,7 @@ class Model:
         Operators of a kind that was not seen are given the coefficients of no kind: 0.
         """
         known = np.array([self.knows(one) for one in signatures], bool)
-        linear = figures.linear(signatures, self.precision)
+        linear = terms(signatures, self.precision, self.prior)
         rows = figures.trees(signatures, self.precision, self.kinds, self.activations)
         kinds = self._kinds(signatures)
         times = [
@@ -102,7 +109,7 @@ class Model:
             "precision": self.precision,
             "kinds": list(self.kinds),
             "activations": list(self.activations),
-            "linear": list(figures.LINEAR),
+            "linear": list(TERMS),
             "trees": list(figures.TREES),
             "spanned": list(figures.SPANNED),
             "spans": self.spans.tolist(),
@@ -114,13 +121,15 @@ class Model:
                 }
                 for one in self.members
             ],
+            "prior": None if self.prior is None else self.prior.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Model:
         """Read what `to_dict` wrote. Raises ValueError, KeyError or TypeError."""
-        for name in ("linear", "trees", "spanned"):
-            if tuple(data[name]) != getattr(figures, name.upper()):
+        known = {"linear": TERMS, "trees": figures.TREES, "spanned": figures.SPANNED}
+        for name, expected in known.items():
+            if tuple(data[name]) != expected:
                 raise ValueError(f"the table looks at other figures ({name}) than this edgecnn")
         kinds, activations = map(str, data["kinds"]), map(str, data["activations"])
         found = cls(
@@ -129,13 +138,27 @@ class Model:
             tuple(activations),
             np.array(data["spans"], np.float64),
             tuple(_member(one) for one in data["members"]),
+            _prior(data["prior"]),
         )
         count = len(found.kinds)
         shapes = {one.coefficients.shape for one in found.members}
-        if shapes != {(count, len(figures.LINEAR))} or found.spans.shape != (
+        if shapes != {(count, len(TERMS))} or found.spans.shape != (
             count, 2, len(figures.SPANNED)):  # fmt: skip
             raise ValueError("the coefficients do not belong to the kinds of operators")
         return found
+
+
+def terms(signatures: Sequence[Signature], precision: str, prior: Model | None) -> Floats:
+    """The figures of `TERMS`, shape (n, 15); the last are 0 without an earlier model."""
+    prior_ms = np.zeros(len(signatures)) if prior is None else prior.operators_ms(signatures)
+    return np.column_stack([figures.linear(signatures, precision), prior_ms])
+
+
+def _prior(data: dict[str, Any] | None) -> Model | None:
+    found = None if data is None else Model.from_dict(data)
+    if found is not None and found.prior is not None:
+        raise ValueError("the model starts from one that starts from another itself")
+    return found
 
 
 def _member(data: dict[str, Any]) -> Member:

@@ -48,27 +48,30 @@ _MOST_RUNS = 20
 
 
 class _Plan(NamedTuple):
-    """So many bursts of so many seconds are wanted of a network, each after untimed runs."""
+    """So many bursts of so many seconds are wanted of a network, each after untimed runs.
+
+    They are made up to `patience` times, until enough of them are calm.
+    """
 
     bursts: int
     burst_s: float
     settle: int
+    patience: int
 
 
-_ALONE = _Plan(bursts=8, burst_s=0.008, settle=1)
+_ALONE = _Plan(bursts=8, burst_s=0.008, settle=1, patience=2)
 """Beside busy neighbours (LiteRT w8a8, five networks, each measured 16 times and more), 90 % were
-within 4 to 22 % of the median with 3 bursts of 7 ms, and within 3 to 15 % with 10."""
-_TOGETHER = _Plan(bursts=5, burst_s=0.02, settle=3)
+within 4 to 22 % of the median with 3 bursts of 7 ms, and within 3 to 15 % with 10. With more
+patience there are fewer networks in the same time, which a table misses more than the calm."""
+_TOGETHER = _Plan(bursts=5, burst_s=0.02, settle=3, patience=4)
 """Of several threads: they have to let the processors go after each burst, which takes up to 60 ms,
-and find each other again: onnxruntime's first two runs took a third longer."""
+and find each other again: onnxruntime's first two runs took a third longer. On a busy machine
+(LiteRT w8a8) the middle half of all bursts of a network lay between 5.2 and 14.2 ms, and of the
+calm ones between 3.9 and 4.4 ms."""
 CALM = 1.15
 """A burst is calm where the reference beside it is slower than usual by no more than this."""
 _QUIET_SHARE = 0.1
 """The usual pace is that which so many of the reference's runs keep."""
-_PATIENCE = 4
-"""Times that the bursts are repeated until enough of them are calm. On a busy machine with two
-threads (LiteRT w8a8) the middle half of all bursts of a network lay between 5.2 and 14.2 ms, and of
-the calm ones between 3.9 and 4.4 ms."""
 _PROFILED_MS, _LEAST_PROFILED = 20.0, 3
 _NODE_DIGITS = 5
 STEP_TIMEOUT_S = 120.0
@@ -162,7 +165,7 @@ class Sampler(Closing):
     def _measured(self, spec: ModelSpec, path: Path, times: int) -> Sample:
         wanted, bursts = times * self._plan.bursts, list[_Burst]()
         candidates: dict[int, Worker] = {}
-        for _ in range(_PATIENCE):
+        for _ in range(self._plan.patience):
             candidate = candidates.get(self._place) or self._opened(path)
             candidates[self._place] = candidate
             bursts += self._series(candidate, wanted)

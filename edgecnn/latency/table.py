@@ -225,7 +225,7 @@ def _model(data: dict[str, Any]) -> Predicts:
 
 def _from_dict(data: dict[str, Any]) -> Table:
     if data["source"] not in get_args(Source):
-        raise ValueError(f"source {data['origin']!r}, not one of {get_args(Source)}")
+        raise ValueError(f"source {data['source']!r}, not one of {get_args(Source)}")
     found = Table(
         source=data["source"],
         device=str(data["device"]),
