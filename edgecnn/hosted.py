@@ -12,6 +12,8 @@ from edgecnn.profile import GoldenCheck
 
 T = TypeVar("T")
 OPEN_TIMEOUT_S = 600.0
+REST_LIMIT_S = 0.3
+"""How long others wait at most for the threads of a process to leave the processors."""
 MAX_IN_A_ROW = 3
 """Connections that may break one after another before a request is answered."""
 

@@ -17,7 +17,7 @@ from edgecnn.device import LOCAL, Device
 from edgecnn.environment import Conditions, Environment
 from edgecnn.errors import EdgecnnError, MeasurementError, UnavailableError
 from edgecnn.host import Host
-from edgecnn.hosted import OPEN_TIMEOUT_S, Hosted
+from edgecnn.hosted import OPEN_TIMEOUT_S, REST_LIMIT_S, Hosted
 from edgecnn.machine import throttle
 from edgecnn.machine.power import Energy
 from edgecnn.profile import NS_PER_MS, LayerTime, Profile, Sustained, TracePoint, Transfers
@@ -41,8 +41,6 @@ SLOWEST = 20.0
 LAYER_RUNS = 20
 STAGE_REPEATS = 15
 SETTLE_RUNS = 2
-REST_LIMIT_S = 0.3
-"""How long the next candidate waits at most for this one's threads to leave the processors."""
 STRETCH_S = 1.0
 BURST_WINDOW_S = 60.0
 BUSY_SHARE = 0.1

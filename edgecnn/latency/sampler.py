@@ -23,7 +23,7 @@ from edgecnn.device import Device
 from edgecnn.environment import Environment
 from edgecnn.errors import ConnectionLostError
 from edgecnn.host import Closing, Host, Worker
-from edgecnn.hosted import OPEN_TIMEOUT_S, ask_once
+from edgecnn.hosted import OPEN_TIMEOUT_S, REST_LIMIT_S, ask_once
 from edgecnn.latency import design, graphs, pace
 from edgecnn.latency.sample import NodeTime, Sample
 from edgecnn.spec import Block, Conventions, ModelSpec
@@ -75,7 +75,6 @@ _QUIET_SHARE = 0.1
 _PROFILED_MS, _LEAST_PROFILED = 20.0, 3
 _NODE_DIGITS = 5
 STEP_TIMEOUT_S = 120.0
-REST_LIMIT_S = 0.3
 _ATTEMPTS = 3
 _REMEMBERED = 2000
 """Of the reference's paces."""
