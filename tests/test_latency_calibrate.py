@@ -315,7 +315,11 @@ def test_this_machine_is_calibrated_and_predicted(
     assert len(table.samples) > 60
     assert table.errors.designed.median < 0.25
     predictor = latency.Predictor(table)
-    small, large = (predictor.predict(families.get("mobilenet_v2").scaled(w)) for w in (0.5, 1.0))
+    # On a busy machine what is kept of so few networks may not reach as far as these.
+    small, large = (
+        predictor.estimate(families.get("mobilenet_v2").scaled(width), force=True).latency_ms
+        for width in (0.5, 1.0)
+    )
     assert 0 < small < large
 
 
