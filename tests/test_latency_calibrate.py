@@ -17,14 +17,12 @@ from edgecnn.latency.calibrate import (
     Fit,
     Request,
     calibrate,
-    calm,
     check_networks,
-    undisturbed,
 )
 from edgecnn.latency.fit import Fitted
 from edgecnn.latency.journal import Journal
 from edgecnn.latency.model import Model
-from edgecnn.latency.sample import NodeTime, Sample
+from edgecnn.latency.sample import NodeTime, Sample, calm, undisturbed
 from edgecnn.latency.sampler import Sampler, places
 from edgecnn.latency.table import Errors, Table
 

@@ -23,13 +23,14 @@ Slowdown = Callable[[int, str | None], float]
 class Machine:
     """In the place of a `Host`: two processors and a slowdown for each request to run."""
 
-    def __init__(self, slowdown: Slowdown) -> None:
+    def __init__(self, slowdown: Slowdown, worker: type["MachineWorker"] | None = None) -> None:
         self.slowdown, self.steps = slowdown, 0
+        self.worker = worker or MachineWorker
         self.asked: list[str] = []
         self.opened_on: list[str | None] = []
 
     def start_worker(self) -> "MachineWorker":
-        return MachineWorker(self)
+        return self.worker(self)
 
     def stage(self, path: Path) -> str:
         return str(path)
@@ -98,8 +99,7 @@ def test_bursts_beside_a_slow_reference_do_not_count() -> None:
             felt = slow if self.latency_ms == CANDIDATE_MS else 1.0
             return {"samples_ns": [one * felt for one in found["samples_ns"]]}
 
-    machine = Machine(lambda step, pin: 1.5 if step // 7 % 2 else 1.0)
-    machine.start_worker = lambda: Neighbour(machine)  # type: ignore[method-assign]
+    machine = Machine(lambda step, pin: 1.5 if step // 7 % 2 else 1.0, Neighbour)
     for sample in measured(machine, networks=3):
         assert sample.latency_ms == pytest.approx(CANDIDATE_MS, rel=0.02)
 

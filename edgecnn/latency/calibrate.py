@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from statistics import mean, median
+from statistics import mean
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,7 @@ from edgecnn.latency.journal import Journal
 from edgecnn.latency.model import Model
 from edgecnn.latency.nodes import are_of, as_parts
 from edgecnn.latency.predictor import relative_spread
-from edgecnn.latency.sample import DISTURBED, SLOW, Sample, quiet_pace
+from edgecnn.latency.sample import Sample, calm, quiet_pace, undisturbed
 from edgecnn.latency.sampler import Sampler, reference
 from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
 from edgecnn.spec import ModelSpec, parse_name
@@ -366,32 +366,6 @@ def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bo
 def _state(samples: Sequence[Sample], found: Fit | None) -> str:
     error = "" if found is None else f", error {found.errors.median:.1%}"
     return f"{len(samples)} networks{error}"
-
-
-def calm(samples: Sequence[Sample]) -> list[Sample]:
-    """Those that were hardly disturbed, as the reference shows it."""
-    if not samples:
-        return []
-    limit_ms = DISTURBED * quiet_pace(samples)
-    return [sample for sample in samples if sample.pace_ms <= limit_ms]
-
-
-def undisturbed(samples: Sequence[Sample], felt: float) -> list[Sample]:
-    """Of each network the median of its calm samples, of those at the usual pace if there are any.
-
-    Latencies are those of the machine when it is left alone; `felt` of the reference's pace is
-    taken off.
-    """
-    of_networks: dict[str, list[Sample]] = {}
-    for sample in calm(samples):
-        of_networks.setdefault(sample.spec, []).append(sample)
-    quiet_ms = quiet_pace(samples) if samples else 0.0
-    found = []
-    for of_one in of_networks.values():
-        kept = [one for one in of_one if one.pace_ms <= SLOW * quiet_ms] or of_one
-        at_pace_ms = median(one.at_pace(quiet_ms, felt) for one in kept)
-        found.append(replace(kept[0], latency_ms=at_pace_ms))
-    return found
 
 
 def check_networks() -> list[ModelSpec]:

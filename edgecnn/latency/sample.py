@@ -1,13 +1,13 @@
-"""What was measured of one network."""
+"""What was measured of one network, and which of many samples count."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from statistics import mean
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 from edgecnn.spec import ModelSpec
@@ -105,3 +105,29 @@ def quiet_pace(samples: Sequence[Sample]) -> float:
     """The reference's latency when the machine is left alone: its lower quartile, in ms."""
     paces = sorted(ms for sample in samples for ms in sample.reference_ms)
     return paces[len(paces) // 4]
+
+
+def calm(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that were hardly disturbed, as the reference shows it."""
+    if not samples:
+        return []
+    limit_ms = DISTURBED * quiet_pace(samples)
+    return [sample for sample in samples if sample.pace_ms <= limit_ms]
+
+
+def undisturbed(samples: Sequence[Sample], felt: float) -> list[Sample]:
+    """Of each network the median of its calm samples, of those at the usual pace if there are any.
+
+    Latencies are those of the machine when it is left alone; `felt` of the reference's pace is
+    taken off.
+    """
+    of_networks: dict[str, list[Sample]] = {}
+    for sample in calm(samples):
+        of_networks.setdefault(sample.spec, []).append(sample)
+    quiet_ms = quiet_pace(samples) if samples else 0.0
+    found = []
+    for of_one in of_networks.values():
+        kept = [one for one in of_one if one.pace_ms <= SLOW * quiet_ms] or of_one
+        at_pace_ms = median(one.at_pace(quiet_ms, felt) for one in kept)
+        found.append(replace(kept[0], latency_ms=at_pace_ms))
+    return found
