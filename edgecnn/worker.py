@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter_ns, process_time_ns, sleep
+from time import perf_counter_ns, sleep
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ WINDOW_RUNS, WINDOW_S = 3, 0.1
 FRAME_HEIGHT, FRAME_WIDTH = 720, 1280
 POST_TOP = 5
 INPUT_SEED = 20190528
-REST_STEP_S, REST_SHARE = 0.004, 0.1
+REST_STEP_S = 0.0005
 
 
 class Worker:
@@ -138,12 +138,12 @@ class Worker:
     def rest(self, max_seconds: float) -> dict[str, Any]:
         """Wait until the runtime's threads leave the processors to others.
 
-        For a while after a run they spin, hoping for the next one; onnxruntime's for 35 to 60 ms.
-        They are taken to sleep once this process uses less than a tenth of a processor.
+        For a while after a run they spin, hoping for the next one. Where the system does not tell
+        which threads work, this takes ``max_seconds``.
         """
         start = perf_counter_ns()
-        while _used_asleep() > REST_SHARE and perf_counter_ns() - start < max_seconds * 1e9:
-            pass
+        while state.others_at_work() != 0 and perf_counter_ns() - start < max_seconds * 1e9:
+            sleep(REST_STEP_S)
         return {"rested_ms": (perf_counter_ns() - start) / 1e6}
 
     def stretch(self, seconds: float) -> dict[str, Any]:
@@ -258,13 +258,6 @@ def _timed(call: Callable[[Any], object], argument: NDArray[Any], runs: int) -> 
     finally:
         gc.enable()
     return samples
-
-
-def _used_asleep() -> float:
-    """The share of a processor that other threads of this process use while this one sleeps."""
-    start, used = perf_counter_ns(), process_time_ns()
-    sleep(REST_STEP_S)
-    return (process_time_ns() - used) / (perf_counter_ns() - start)
 
 
 def _window(call: Callable[[Any], object], argument: NDArray[Any], deadline: int) -> list[int]:

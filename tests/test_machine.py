@@ -64,6 +64,15 @@ def test_machine_that_tells_nothing(tmp_path: Path) -> None:
     assert empty == ((),) * 5
     assert not any(found.features.values())
     assert state.cpu_seconds(tmp_path) == (0, 0, 0)
+    assert state.others_at_work(tmp_path) is None
+
+
+def test_other_threads_at_work(tmp_path: Path) -> None:
+    own = threading.get_native_id()
+    states = {own: "R", own + 1: "S", own + 2: "R", own + 3: "R", own + 4: "D"}
+    for tid, said in states.items():
+        fake.tree(tmp_path, {f"proc/self/task/{tid}/stat": f"{tid} (a (b) R) {said} 1 1"})
+    assert state.others_at_work(tmp_path) == 2
 
 
 def test_features_have_the_names_people_use(tmp_path: Path) -> None:

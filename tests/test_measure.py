@@ -225,6 +225,16 @@ def test_a_worker_rests_until_its_threads_sleep() -> None:
         spinner.join()
 
 
+def test_threads_of_onnxruntime_soon_sleep(tiny: Artifact) -> None:
+    pytest.importorskip("onnxruntime", minversion="1.26")
+    worker, rested_ms = Worker(), []
+    worker.open(str(tiny.path), "ort", "local", threads=2)
+    for _ in range(5):
+        worker.round(runs=3, settle=1)
+        rested_ms.append(worker.rest(1.0)["rested_ms"])
+    assert min(rested_ms) < 20, "by themselves they spin for 50 ms and more on x86"
+
+
 @pytest.mark.parametrize("answer", ["nonsense", "[]", '{"ok": 3}', "{}"])
 def test_a_wrong_answer_is_an_error(tmp_path: Path, answer: str) -> None:
     with (

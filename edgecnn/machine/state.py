@@ -1,6 +1,7 @@
 """What changes while a machine works: clocks, temperature, processor time."""
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from edgecnn.machine.clusters import Cluster
 
 _CPU = "sys/devices/system/cpu/cpu"
 _THERMAL = "sys/class/thermal"
+_TASKS = "proc/self/task"
 _NOT_MEASURED = "PMIC"
 """Thermal zones of this type do not measure: on a Jetson Nano PMIC-Die always reads 100 degrees."""
 
@@ -67,3 +69,18 @@ def cpu_seconds(root: Path = SYSTEM) -> tuple[float, float, float]:
     tick = os.sysconf("SC_CLK_TCK")
     busy = user + nice + system + irq + softirq
     return busy / tick, steal / tick, (busy + idle + iowait + steal) / tick
+
+
+def others_at_work(root: Path = SYSTEM) -> int | None:
+    """Count this process's other threads that run or wait for a processor; None where not told.
+
+    By the state in proc(5), `task/[tid]/stat`. The processor time of a whole process would not do:
+    what threads use on other processors is added to it once a clock tick, every 4 to 10 ms.
+    """
+    own = threading.get_native_id()
+    states = [
+        text(root, f"{_TASKS}/{task.name}/stat").rpartition(")")[2].split()[:1]
+        for task in (root / _TASKS).glob("[0-9]*")
+        if int(task.name) != own
+    ]
+    return states.count(["R"]) if (root / _TASKS).is_dir() else None
