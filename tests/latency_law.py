@@ -51,8 +51,14 @@ class Paper:
 
 
 def table(
-    folder: Path, sampler: Paper | None = None, minutes: float = 60, target_error: float = 0.5
+    folder: Path,
+    sampler: Paper | None = None,
+    minutes: float = 60,
+    target_error: float = 0.5,
+    check_rounds: int = 0,
 ) -> Table:
     """A table of the device on paper; by default of as many networks as the first fit takes."""
-    request = Request("litert", minutes=minutes, target_error=target_error)
+    request = Request(
+        "litert", minutes=minutes, target_error=target_error, check_rounds=check_rounds
+    )
     return calibrate_with(request, sampler or Paper(), folder / "samples")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,23 @@ def test_networks_that_are_checked_have_more_bursts(table: Table, paper: latency
     checked = {sample.network.name for sample in table.samples if sample.checks}
     assert {paper.times[name] for name in checked} == {CHECK_TIMES}
     assert {times for name, times in paper.times.items() if name not in checked} == {1}
+
+
+def test_the_zoo_is_measured_in_rounds_once_the_time_is_over(tmp_path: Path) -> None:
+    """After an interruption in the second round, the rest of it follows."""
+    with pytest.raises(KeyboardInterrupt):
+        latency_law.table(tmp_path, latency_law.Paper(stop_after=90), minutes=1e-4, check_rounds=2)
+    with pytest.raises(MeasurementError, match="allow more minutes"):
+        latency_law.table(tmp_path, minutes=1e-4, check_rounds=2)
+    lines = (tmp_path / "samples").read_text().splitlines()[1:]
+    samples = [Sample.from_dict(json.loads(line)) for line in lines]
+    times = Counter(sample.spec for sample in samples if sample.checks)
+    assert times == {str(spec): 2 for spec in check_networks()}
+
+
+def test_too_many_rounds_are_refused() -> None:
+    with pytest.raises(UsageError, match="101 rounds; allowed: 0 to 100"):
+        Request("ort", check_rounds=101)
 
 
 def test_too_little_time_says_so(tmp_path: Path) -> None:

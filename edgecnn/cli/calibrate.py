@@ -10,6 +10,7 @@ from edgecnn.cli._output import common_options, print_json, print_table, progres
 
 if TYPE_CHECKING:
     from edgecnn.latency import Errors, Table
+    from edgecnn.latency.calibrate import Request
 
 NEEDS = ("calibrate",)
 
@@ -40,6 +41,13 @@ NEEDS = ("calibrate",)
     "to learn the difference to.",
 )
 @click.option(
+    "--check-rounds",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Afterwards, measure the zoo's networks until each was measured so often.",
+)
+@click.option(
     "--from-published",
     "published",
     metavar="BOARD",
@@ -56,6 +64,7 @@ def command(
     minutes: float,
     target_error: float,
     start: Path | None,
+    check_rounds: int,
     published: str | None,
     force: bool,
     as_json: bool,
@@ -64,9 +73,12 @@ def command(
 
     An interrupted calibration goes on where it was when the same command is given again. The
     networks are made for the purpose; those of the zoo are measured in between and never fitted,
-    so that the error on them is that of networks which the table has not seen.
+    so that the error on them is that of networks which the table has not seen. What that error has
+    of the noise of measuring, --check-rounds takes off: it is then of medians.
     """
+    from edgecnn import devices, latency
     from edgecnn.files import refuse_existing
+    from edgecnn.latency.calibrate import Request
 
     if published is not None and start is not None:
         raise click.UsageError("--start-from is for what is measured; leave out --from-published.")
@@ -80,7 +92,17 @@ def command(
         precision = precision or "fp32"
         where = output or Path(_default_name(device, runtime, precision, threads))
         refuse_existing(where, force)
-        table = _measured(device, runtime, precision, threads, minutes, target_error, start, where)
+        request = Request(
+            runtime,
+            precision,
+            threads,
+            devices.parse(device),
+            minutes,
+            target_error / 100,
+            start=None if start is None else latency.load(start).table,
+            check_rounds=check_rounds,
+        )
+        table = _measured(request, where)
     if as_json:
         print_json(_document(table, where))
     else:
@@ -100,29 +122,10 @@ def _published(name: str, threads: int, precision: str | None, output: Path) -> 
     return table
 
 
-def _measured(
-    device: str,
-    runtime: str,
-    precision: str,
-    threads: int,
-    minutes: float,
-    target_error: float,
-    start: Path | None,
-    output: Path,
-) -> "Table":
+def _measured(request: "Request", output: Path) -> "Table":
     """Calibrate; what is measured stays in a file beside the table until that is written."""
-    from edgecnn import devices, latency
-    from edgecnn.latency.calibrate import Request, calibrate
+    from edgecnn.latency.calibrate import calibrate
 
-    request = Request(
-        runtime,
-        precision,
-        threads,
-        devices.parse(device),
-        minutes,
-        target_error / 100,
-        start=None if start is None else latency.load(start).table,
-    )
     journal = output.with_name(output.name + ".samples")
     with progress() as report:
         table = calibrate(request, journal, report)

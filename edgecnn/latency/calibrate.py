@@ -8,6 +8,7 @@ of real networks, of families that took no part.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ CHECK_EVERY = 10
 CHECK_TIMES = 2
 """Of the usual bursts. What a prediction is held against should have little noise of its own; of
 designed networks it is better to have more."""
+MOST_ROUNDS = 100
 BATCH = 40
 FEWEST = 60
 _LARGEST_CHECK = 320
@@ -102,6 +104,8 @@ Progress = Callable[[str, int, int], None]
 class Request:
     """What to calibrate. `target_error` is of the median on designed networks, as a share.
 
+    Once the minutes are over, each network of the zoo is measured until it was `check_rounds`
+    times: the error on it is then that of its median, with little noise of its own.
     `start` is a measured table of the same runtime and precision, with other threads or of another
     device: what it knows does not have to be learnt again.
     """
@@ -114,6 +118,7 @@ class Request:
     target_error: float = 0.0
     seed: int = 0
     start: Table | None = None
+    check_rounds: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 24 * 60:
@@ -122,6 +127,8 @@ class Request:
             raise UsageError(
                 f"an error of {self.target_error:g}; allowed: from 0 to below 1, such as 0.03."
             )
+        if not 0 <= self.check_rounds <= MOST_ROUNDS:
+            raise UsageError(f"{self.check_rounds} rounds; allowed: 0 to {MOST_ROUNDS}.")
         graphs.format_for(self.runtime, self.precision)
         if self.start is not None:
             self._check(self.start)
@@ -243,7 +250,7 @@ class _Calibration:
             if len(journal.samples) >= enough:
                 found, fitted = self._fit(journal.samples), len(journal.samples)
                 if found.errors.median <= self._request.target_error:
-                    return found
+                    break
                 enough, queue = round(GROWTH * len(journal.samples)), []
             self._report(_state(journal.samples, found), round(spent), round(limit_s))
             number, is_check = divmod(len(journal.samples), CHECK_EVERY)
@@ -252,9 +259,20 @@ class _Calibration:
                 continue
             queue = queue or self._next(len(journal.samples), found)
             _measure(sampler, journal, queue.pop(), checks=False)
+        self._check_in_rounds(sampler, journal, checks)
         if found is not None and fitted == len(journal.samples):
             return found
         return self._fit(journal.samples)
+
+    def _check_in_rounds(
+        self, sampler: Measures, journal: Journal, checks: Sequence[ModelSpec]
+    ) -> None:
+        rounds = self._request.check_rounds
+        times = Counter(sample.spec for sample in journal.samples if sample.checks)
+        left = [spec for round_ in range(rounds) for spec in checks if times[str(spec)] <= round_]
+        for done, spec in enumerate(left):
+            self._report("measuring the zoo's networks again", done, len(left))
+            _measure(sampler, journal, spec, checks=True)
 
     def _fit(self, samples: Sequence[Sample]) -> Fit:
         """Fit; and again where the fit says that networks felt another share of the pace.
