@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -24,6 +25,7 @@ from edgecnn.errors import (
     UsageError,
 )
 from edgecnn.onboard import runner
+from edgecnn.onboard.children import Child
 from edgecnn.remote import link
 from edgecnn.remote.code import Code, bundle
 from edgecnn.remote.host import RemoteHost
@@ -286,6 +288,29 @@ def test_a_worker_that_dies_is_told_from_a_lost_connection(
     comparison = measure.interleave([Candidate(model, "ort")], QUICK, host=host, progress=kill)
     assert "SIGKILL" in str(comparison.failures[0].error)
     assert isinstance(comparison.failures[0].error, MeasurementError)
+
+
+def test_a_process_that_died_unheard_is_told_of(host: RemoteHost) -> None:
+    """The runner, stopped meanwhile, hears of the death and of a request at once."""
+    worker, pid = host.start_worker(), runner_pid(host)
+    (child,) = descendants(pid)
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(child, signal.SIGKILL)
+    assert eventually(lambda: not alive(child))
+    threading.Timer(0.4, os.kill, (pid, signal.SIGCONT)).start()
+    for _ in range(2):
+        with pytest.raises(MeasurementError, match="SIGKILL"):
+            worker.request("environment", 20.0)
+    assert host.machine()["python"] and not host.reconnections
+
+
+def test_a_request_to_a_dead_process_is_no_lost_desk() -> None:
+    """What is written to a closed socket; its end is told by the lines."""
+    child = Child(lambda requests, answers: None)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    child.send(b"{}\n")
+    assert child.lines() is None
+    assert child.end() == "exit code 0"
 
 
 def test_a_silent_board_is_given_up(board: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:

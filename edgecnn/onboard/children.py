@@ -4,6 +4,7 @@ They are forked and not executed: a child starts in milliseconds on a slow board
 QEMU's user emulation, where the kernel could not execute a program of another processor.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -37,8 +38,9 @@ class Child:
         self._buffer = bytearray()
 
     def send(self, line: bytes) -> None:
-        """Pass a request on."""
-        self.socket.sendall(line)
+        """Pass a request on. A child that is gone takes none: `lines` tells of its end."""
+        with contextlib.suppress(BrokenPipeError):
+            self.socket.sendall(line)
 
     def lines(self) -> list[bytes] | None:
         """Return the complete lines that have arrived; None when the child is gone."""

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgecnn.errors import EdgecnnError, UsageError
+from edgecnn.errors import EdgecnnError, MeasurementError, UsageError
 from edgecnn.onboard import lock, services
 from edgecnn.onboard.children import Child
 from edgecnn.onboard.store import Store
@@ -40,6 +40,8 @@ class Runner:
 
     def __init__(self, home: Path) -> None:
         self.children: dict[int, Child] = {}
+        self.ended: dict[int, str] = {}
+        """How children ended that the desk did not end."""
         self.selector = selectors.DefaultSelector()
         self.silence_s = SILENCE_S
         self._home = home
@@ -213,6 +215,8 @@ def _answer(runner: Runner, line: bytes, channel: Channel) -> None:
 
 def _ask(runner: Runner, number: int, child: int, request: dict[str, Any] | None) -> None:
     """Pass a request on to a child; its next line is the answer. None only awaits a line."""
+    if child in runner.ended:
+        raise MeasurementError(_ended(runner.ended[child]))
     if child not in runner.children:
         raise UsageError(f"there is no process {child}; it has ended.")
     runner.children[child].waiting.append(number)
@@ -227,12 +231,17 @@ def _pass_on(runner: Runner, child: int, channel: Channel) -> None:
     lines = runner.children[child].lines()
     if lines is None:
         gone, how = runner.remove(child, LAST_GRACE_S)
+        runner.ended[child] = how
         for number in gone.waiting:
-            channel.send(_error(number, "MeasurementError", f"a process on the board ended: {how}"))
+            channel.send(_error(number, "MeasurementError", _ended(how)))
         return
     waiting = runner.children[child].waiting
     for line in lines:
         channel.send_line(b'{"id": %d, "line": %s}' % (waiting.popleft(), line))
+
+
+def _ended(how: str) -> str:
+    return f"a process on the board ended: {how}"
 
 
 def _error(number: int, kind: str, message: str) -> dict[str, Any]:
