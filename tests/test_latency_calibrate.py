@@ -245,14 +245,22 @@ def test_networks_that_are_checked_have_more_bursts(table: Table, paper: latency
 
 def test_the_zoo_is_measured_in_rounds_once_the_time_is_over(tmp_path: Path) -> None:
     """After an interruption in the second round, the rest of it follows."""
+    over = 1e-9
     with pytest.raises(KeyboardInterrupt):
-        latency_law.table(tmp_path, latency_law.Paper(stop_after=90), minutes=1e-4, check_rounds=2)
-    with pytest.raises(MeasurementError, match="allow more minutes"):
-        latency_law.table(tmp_path, minutes=1e-4, check_rounds=2)
-    lines = (tmp_path / "samples").read_text().splitlines()[1:]
-    samples = [Sample.from_dict(json.loads(line)) for line in lines]
-    times = Counter(sample.spec for sample in samples if sample.checks)
+        latency_law.table(tmp_path, latency_law.Paper(stop_after=75))
+    with pytest.raises(KeyboardInterrupt):
+        latency_law.table(tmp_path, latency_law.Paper(stop_after=90), over, check_rounds=2)
+    found = latency_law.table(tmp_path, minutes=over, check_rounds=2)
+    times = Counter(sample.spec for sample in found.samples if sample.checks)
     assert times == {str(spec): 2 for spec in check_networks()}
+    assert len(found.samples) == 67 + sum(times.values())
+
+
+def test_the_zoo_is_not_measured_for_a_table_of_too_few_networks(tmp_path: Path) -> None:
+    paper = latency_law.Paper()
+    with pytest.raises(MeasurementError, match="allow more minutes"):
+        latency_law.table(tmp_path, paper, minutes=1e-9, check_rounds=2)
+    assert len(paper.measured) < 10
 
 
 def test_too_many_rounds_are_refused() -> None:

@@ -259,6 +259,7 @@ class _Calibration:
                 continue
             queue = queue or self._next(len(journal.samples), found)
             _measure(sampler, journal, queue.pop(), checks=False)
+        _require_enough([one for one in calm(journal.samples) if not one.checks])
         self._check_in_rounds(sampler, journal, checks)
         if found is not None and fitted == len(journal.samples):
             return found
@@ -286,12 +287,7 @@ class _Calibration:
 
     def _fitted(self, samples: Sequence[Sample], felt: float) -> Fit:
         used = [sample for sample in undisturbed(samples, felt) if not sample.checks]
-        if len(used) < FEWEST:
-            raise MeasurementError(
-                f"{len(used)} networks could be measured undisturbed; at least {FEWEST} are "
-                "needed. Leave the device alone and allow more minutes: the command goes on where "
-                "it was."
-            )
+        _require_enough(used)
         self._report(f"fitting {len(used)} networks", 0, 0)
         networks = [self._operators.of(sample.network) for sample in used]
         latencies_ms = [sample.latency_ms for sample in used]
@@ -373,6 +369,15 @@ class Operators:
         if found == len(self.signatures):
             self.signatures.append(of)
         return found
+
+
+def _require_enough(samples: Sequence[Sample]) -> None:
+    networks = len({sample.spec for sample in samples})
+    if networks < FEWEST:
+        raise MeasurementError(
+            f"{networks} networks could be measured undisturbed; at least {FEWEST} are needed. "
+            "Leave the device alone and allow more minutes: the command goes on where it was."
+        )
 
 
 def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:
