@@ -27,7 +27,7 @@ GPU_PACKAGE = "onnxruntime-gpu[cuda,cudnn]>=1.20"
 _ERRORS_ONLY = 3
 _SPIN_US = 2000
 """How long threads wait for work before they sleep. That bridges the pauses of a run, and runs back
-to back take as long as with onnxruntime's own 45 to 70 ms (x86); a camera stream of 30 frames/s
+to back take as long as with onnxruntime's own 43 to 69 ms (x86); a camera stream of 30 frames/s
 takes half the processor time (samples/benchmarks/idle_threads.py). Before onnxruntime 1.26 it
 has no effect."""
 _NAMED_NODES = 5

@@ -113,6 +113,7 @@ def test_fitting_again_writes_the_table(tmp_path: Path) -> None:
         (["--from-published", "toaster"], "toaster"),
         (["--from-published", "rpi4b-ncnn", "--num-threads", "3"], "3 threads"),
         (["--from-published", "rpi5-ncnn", "--precision", "fp32"], "fp16"),
+        (["--from-published", "rpi5-ncnn", "--check-rounds", "2"], "leave out"),
         ([], "--runtime"),
         (["--runtime", "ncnn"], "ncnn"),
         (["--runtime", "ort", "--minutes", "0"], "minutes"),

@@ -80,8 +80,10 @@ def command(
     from edgecnn.files import refuse_existing
     from edgecnn.latency.calibrate import Request
 
-    if published is not None and start is not None:
-        raise click.UsageError("--start-from is for what is measured; leave out --from-published.")
+    if published is not None and (start is not None or check_rounds):
+        raise click.UsageError(
+            "--start-from and --check-rounds are for what is measured; leave out --from-published."
+        )
     if published is not None:
         where = output or Path(f"{published}-t{threads}.json")
         refuse_existing(where, force)

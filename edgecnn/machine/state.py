@@ -1,4 +1,4 @@
-"""What changes while a machine works: clocks, temperature, processor time."""
+"""What changes while a machine works: clocks, temperature, processor time, threads at work."""
 
 import os
 import threading
