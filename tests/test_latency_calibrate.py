@@ -15,13 +15,13 @@ from edgecnn.errors import DataError, MeasurementError, UsageError
 from edgecnn.latency import graphs
 from edgecnn.latency.calibrate import (
     CHECK_TIMES,
-    Fit,
     Request,
     calibrate,
     check_networks,
 )
 from edgecnn.latency.fit import Fitted
 from edgecnn.latency.journal import Journal
+from edgecnn.latency.learnt import Learnt
 from edgecnn.latency.model import Model
 from edgecnn.latency.sample import NodeTime, Sample, calm, undisturbed
 from edgecnn.latency.sampler import Sampler, places
@@ -233,7 +233,7 @@ def test_what_held_out_networks_say_of_the_pace() -> None:
     )
     noise = np.array([1.01, 0.99] * (len(specs) // 2))
     empty = Model("fp32", (), (), np.empty((0, 2, 5)), ())
-    found = Fit(Fitted(empty, true_ms * noise), samples, felt=0.7)
+    found = Learnt(Fitted(empty, true_ms * noise), samples, felt=0.7)
     assert found.felt_by_held_out(quiet_ms) == pytest.approx(1.1, abs=0.02)
 
 
@@ -254,6 +254,9 @@ def test_the_zoo_is_measured_in_rounds_once_the_time_is_over(tmp_path: Path) -> 
     times = Counter(sample.spec for sample in found.samples if sample.checks)
     assert times == {str(spec): 2 for spec in check_networks()}
     assert len(found.samples) == 67 + sum(times.values())
+    in_time, in_rounds = found.samples[:75], found.samples[75:]
+    assert all(sample.seconds > 0 for sample in in_time)
+    assert not any(sample.seconds for sample in in_rounds), "more minutes are for more networks"
 
 
 def test_the_zoo_is_not_measured_for_a_table_of_too_few_networks(tmp_path: Path) -> None:

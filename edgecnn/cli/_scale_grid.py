@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgecnn.cli import _proxy
-from edgecnn.cli._output import print_table, progress
+from edgecnn.cli._output import Report, print_table, progress
 
 if TYPE_CHECKING:
     from edgecnn.cli._scale_latency import Source
-    from edgecnn.scale import Candidate
+    from edgecnn.scale import Candidate, Cost
     from edgecnn.spec import ModelSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,8 +83,10 @@ def searched(
     if constraint == LATENCY:
         costs = [(f"latency, {one.kind}, by {one.name}", one.known_ms) for one in sources]
     found = []
-    for name, cost in costs:
-        listed = scale.search(base, cost, grid=grid)
+    for name, asked in costs:
+        cost = asked and cache(asked)
+        with progress() as report:
+            listed = scale.search(base, cost and _told(cost, report), grid=grid)
         if not listed:
             raise VerdictError(
                 f"no coefficients on a grid of {step:g} double the {name} within {tolerance:.0%}. "
@@ -98,8 +102,19 @@ def searched(
     return found
 
 
+def _told(cost: "Cost", report: Report) -> "Cost":
+    """`cost`, with progress: how many networks a grid leads to is not known before."""
+    number = count()
+
+    def told(spec: "ModelSpec") -> float:
+        report(f"latency of {spec.name}", next(number), 0)
+        return cost(spec)
+
+    return told
+
+
 def _judge(
-    base: "ModelSpec", accuracy: Any, total: int, report: Callable[[str, int, int], None]
+    base: "ModelSpec", accuracy: Any, total: int, report: Report
 ) -> "Callable[[ModelSpec], float | None]":
     from edgecnn.search import CandidateError
 

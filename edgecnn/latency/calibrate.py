@@ -14,34 +14,29 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from statistics import mean
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgecnn import devices, families, runtimes
 from edgecnn.device import LOCAL, Device
-from edgecnn.encoding import Encoder, Signature, placed
 from edgecnn.environment import Environment, package_versions
-from edgecnn.errors import MeasurementError, UsageError
-from edgecnn.fusion import Target
-from edgecnn.latency import design, figures, graphs, pace
-from edgecnn.latency.fit import Fitted, fit, rough_ms
+from edgecnn.errors import UsageError
+from edgecnn.latency import design, graphs
 from edgecnn.latency.journal import Journal
+from edgecnn.latency.learnt import Learner, Learnt, held_out, require_enough
 from edgecnn.latency.model import Model
-from edgecnn.latency.nodes import are_of, as_parts
+from edgecnn.latency.nodes import are_of
+from edgecnn.latency.operators import Operators
 from edgecnn.latency.predictor import relative_spread
-from edgecnn.latency.sample import Sample, calm, quiet_pace, undisturbed
+from edgecnn.latency.sample import Sample, calm
 from edgecnn.latency.sampler import Sampler, reference
-from edgecnn.latency.table import Check, Errors, HeldOut, KindErrors, Table
+from edgecnn.latency.table import Table
 from edgecnn.spec import ModelSpec, parse_name
 
 FIRST_FIT = 240
 GROWTH = 1.6
 """Fitted again when so many times the samples of the last fit are there."""
-ALIKE = 0.05
-"""Shares of the pace that differ by less are taken for the same."""
 POOL = 4
 """Random networks looked at for each that is chosen."""
 BY_CHANCE = 0.3
@@ -58,7 +53,6 @@ CHECK_TIMES = 2
 designed networks it is better to have more."""
 MOST_ROUNDS = 100
 BATCH = 40
-FEWEST = 60
 _LARGEST_CHECK = 320
 _CHECK_SEED = 5
 _WIDTHS, _RESOLUTIONS = (0.5, 0.75, 1.25), (96, 128, 160, 192, 256)
@@ -69,14 +63,14 @@ _SMALL_NETWORKS = design.Ranges(
     repeats=(1, 2, 3, 4),
     head=(8, 64),
     classes=(10, 10),
-    row_macs=40_000_000,
+    row_macs=150_000_000,
 )
 _HEADS = design.Ranges(
     rows=(1, 2),
     resolution=(8, 40),
     channels=(64, 480),
     repeats=(1, 2),
-    row_macs=40_000_000,
+    row_macs=150_000_000,
 )
 _WHOLE_NETWORKS = design.Ranges(
     rows=(4, 16),
@@ -152,32 +146,6 @@ class Request:
         return model if isinstance(model, Model) else None
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A model, the samples that it was fitted to, and its errors on networks that it held out.
-
-    `felt` is how much of the reference's pace networks feel; the samples are rid of it.
-    """
-
-    fitted: Fitted
-    samples: tuple[Sample, ...]
-    felt: float
-
-    @property
-    def errors(self) -> Errors:
-        """On designed networks, each predicted by a member that did not see it."""
-        return Errors.of(self.fitted.held_out_ms, [one.latency_ms for one in self.samples])
-
-    def felt_by_held_out(self, quiet_ms: float) -> float:
-        """How much of the pace networks felt, by what members say that did not see them."""
-        paces = [mean(one.reference_ms) for one in self.samples]
-        measured_ms = [
-            one.latency_ms * (pace_ms / quiet_ms) ** self.felt
-            for one, pace_ms in zip(self.samples, paces, strict=True)
-        ]
-        return pace.felt(measured_ms, self.fitted.held_out_ms.tolist(), paces)
-
-
 def calibrate(request: Request, journal_path: Path, progress: Progress | None = None) -> Table:
     """Measure and fit. The journal stays: the caller removes it once the table is saved.
 
@@ -238,17 +206,20 @@ class _Calibration:
 
     def __init__(self, request: Request, environment: Environment, report: Progress) -> None:
         self._request, self._report = request, report
-        self._operators = Operators(request, environment)
+        self._operators = Operators(request.runtime, request.precision, environment)
+        self._learner = Learner(
+            self._operators, request.prior, request.seed, lambda text: report(text, 0, 0)
+        )
 
-    def run(self, sampler: Measures, journal: Journal) -> Fit:
+    def run(self, sampler: Measures, journal: Journal) -> Learnt:
         """Measure until the time is spent or the error is small enough; return the last fit."""
         limit_s, checks = 60 * self._request.minutes, check_networks()
-        found: Fit | None = None
+        found: Learnt | None = None
         fitted, enough, queue = 0, FIRST_FIT, list[ModelSpec]()
         start = time.monotonic() - sum(sample.seconds for sample in journal.samples)
         while (spent := time.monotonic() - start) < limit_s:
             if len(journal.samples) >= enough:
-                found, fitted = self._fit(journal.samples), len(journal.samples)
+                found, fitted = self._learner.learn(journal.samples), len(journal.samples)
                 if found.errors.median <= self._request.target_error:
                     break
                 enough, queue = round(GROWTH * len(journal.samples)), []
@@ -259,11 +230,11 @@ class _Calibration:
                 continue
             queue = queue or self._next(len(journal.samples), found)
             _measure(sampler, journal, queue.pop(), checks=False)
-        _require_enough([one for one in calm(journal.samples) if not one.checks])
+        require_enough([one for one in calm(journal.samples) if not one.checks])
         self._check_in_rounds(sampler, journal, checks)
         if found is not None and fitted == len(journal.samples):
             return found
-        return self._fit(journal.samples)
+        return self._learner.learn(journal.samples)
 
     def _check_in_rounds(
         self, sampler: Measures, journal: Journal, checks: Sequence[ModelSpec]
@@ -273,55 +244,9 @@ class _Calibration:
         left = [spec for round_ in range(rounds) for spec in checks if times[str(spec)] <= round_]
         for done, spec in enumerate(left):
             self._report("measuring the zoo's networks again", done, len(left))
-            _measure(sampler, journal, spec, checks=True)
+            journal.add(replace(sampler.measure(spec, CHECK_TIMES), checks=True))
 
-    def _fit(self, samples: Sequence[Sample]) -> Fit:
-        """Fit; and again where the fit says that networks felt another share of the pace.
-
-        The first estimate is by a rough model, and takes for the pace what that does not know.
-        """
-        rough = self._felt([sample for sample in calm(samples) if not sample.checks])
-        found = self._fitted(samples, rough)
-        told = found.felt_by_held_out(quiet_pace(samples))
-        return found if abs(told - rough) < ALIKE else self._fitted(samples, told)
-
-    def _fitted(self, samples: Sequence[Sample], felt: float) -> Fit:
-        used = [sample for sample in undisturbed(samples, felt) if not sample.checks]
-        _require_enough(used)
-        self._report(f"fitting {len(used)} networks", 0, 0)
-        networks = [self._operators.of(sample.network) for sample in used]
-        latencies_ms = [sample.latency_ms for sample in used]
-        signatures, request = self._operators.signatures, self._request
-        fitted = fit(
-            networks, latencies_ms, signatures, request.precision,
-            nodes_ms=as_parts(self._profiled(used, networks), latencies_ms),
-            prior=request.prior, seed=request.seed, threads=1,
-        )  # fmt: skip
-        return Fit(fitted, tuple(used), felt)
-
-    def _felt(self, samples: Sequence[Sample]) -> float:
-        """How much of the reference's pace these networks felt."""
-        if len(samples) < FEWEST:
-            return pace.USUAL
-        networks = [self._operators.of(sample.network) for sample in samples]
-        latencies_ms = [sample.latency_ms for sample in samples]
-        signatures, request = self._operators.signatures, self._request
-        rough = rough_ms(networks, latencies_ms, signatures, request.precision, request.prior)
-        paces = [mean(sample.reference_ms) for sample in samples]
-        return pace.felt(latencies_ms, rough.tolist(), paces)
-
-    def _profiled(
-        self, samples: Sequence[Sample], networks: Sequence[Sequence[int]]
-    ) -> list[list[float] | None]:
-        """The nodes' times of each network, where its nodes are what we take it for."""
-        return [
-            [node.ms for node in sample.nodes]
-            if are_of(sample.nodes, self._operators.signatures_of(network))
-            else None
-            for sample, network in zip(samples, networks, strict=True)
-        ]
-
-    def _next(self, at: int, found: Fit | None) -> list[ModelSpec]:
+    def _next(self, at: int, found: Learnt | None) -> list[ModelSpec]:
         """Networks to measure: of a few the one on which the members disagree most, some others."""
         random = Random(f"{self._request.seed} {at}")  # noqa: S311 (no secrets)
         drawn = random.choices(_RANGES, SHARES, k=BATCH)
@@ -333,7 +258,7 @@ class _Calibration:
         best = [pool[at * POOL + one] for at, one in enumerate(told.argmax(axis=1))]
         return best + [design.random_spec(random, ranges) for ranges in drawn[chosen:]]
 
-    def _told_each_second(self, specs: Sequence[ModelSpec], found: Fit) -> list[float]:
+    def _told_each_second(self, specs: Sequence[ModelSpec], found: Learnt) -> list[float]:
         """How far the members disagree on networks, for the time that measuring them takes."""
         networks = [self._operators.of(spec) for spec in specs]
         used = sorted({number for network in networks for number in network})
@@ -344,49 +269,13 @@ class _Calibration:
         return [relative_spread(one) / (OPENING_RUNS_MS + one.mean()) for one in sums]
 
 
-class Operators:
-    """The operators that the runtime executes for networks, numbered."""
-
-    def __init__(self, request: Request, environment: Environment) -> None:
-        target = Target(request.precision, environment.machine, frozenset(environment.isa))
-        self._encoder = Encoder(request.runtime, target)
-        self._numbers: dict[Signature, int] = {}
-        self.signatures: list[Signature] = []
-
-    def signatures_of(self, numbers: Sequence[int]) -> list[Signature]:
-        """What these are."""
-        return [self.signatures[number] for number in numbers]
-
-    def of(self, spec: ModelSpec) -> list[int]:
-        """The numbers of a network's operators, in order."""
-        rows = self._encoder.rows(spec)
-        operators = [number for row in rows for number in self._encoder.operators[row]]
-        network = [self._encoder.signatures[number] for number in operators]
-        return [self._number(one) for one in placed(network, self._encoder.target.precision)]
-
-    def _number(self, of: Signature) -> int:
-        found = self._numbers.setdefault(of, len(self.signatures))
-        if found == len(self.signatures):
-            self.signatures.append(of)
-        return found
-
-
-def _require_enough(samples: Sequence[Sample]) -> None:
-    networks = len({sample.spec for sample in samples})
-    if networks < FEWEST:
-        raise MeasurementError(
-            f"{networks} networks could be measured undisturbed; at least {FEWEST} are needed. "
-            "Leave the device alone and allow more minutes: the command goes on where it was."
-        )
-
-
 def _measure(sampler: Measures, journal: Journal, spec: ModelSpec, *, checks: bool) -> None:
     start = time.monotonic()
     found = sampler.measure(spec, CHECK_TIMES if checks else 1)
     journal.add(replace(found, checks=checks, seconds=time.monotonic() - start))
 
 
-def _state(samples: Sequence[Sample], found: Fit | None) -> str:
+def _state(samples: Sequence[Sample], found: Learnt | None) -> str:
     error = "" if found is None else f", error {found.errors.median:.1%}"
     return f"{len(samples)} networks{error}"
 
@@ -411,10 +300,11 @@ def check_networks() -> list[ModelSpec]:
 
 
 def _table(
-    request: Request, environment: Environment, found: Fit, samples: Sequence[Sample]
+    request: Request, environment: Environment, found: Learnt, samples: Sequence[Sample]
 ) -> Table:
     """The table of a calibration."""
-    versions, operators = environment.versions, Operators(request, environment)
+    versions = environment.versions
+    operators = Operators(request.runtime, request.precision, environment)
     names = package_versions(runtimes.get(request.runtime).requires)
     return Table(
         source="measured",
@@ -427,55 +317,9 @@ def _table(
         environment=environment,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         model=found.fitted.model,
-        errors=_held_out(found, samples, operators),
+        errors=held_out(found, samples, operators),
         samples=tuple(samples),
         notes=(*_start(request.start), *_notes(samples, operators)),
-    )
-
-
-def _held_out(found: Fit, samples: Sequence[Sample], operators: Operators) -> HeldOut:
-    model = found.fitted.model
-    networks = [operators.of(one.network) for one in found.samples]
-    checked = [sample for sample in undisturbed(samples, found.felt) if sample.checks]
-    of_checked = [operators.of(one.network) for one in checked]
-    members_ms = model.members_ms(operators.signatures)
-    times_ms = members_ms.mean(axis=0)
-    checks = tuple(
-        Check(sample.network.name, float(times_ms[numbers].sum()) + model.run_ms, sample.latency_ms)
-        for sample, numbers in zip(checked, of_checked, strict=True)
-    )
-    spreads = [relative_spread(members_ms[:, numbers].sum(axis=1)) for numbers in networks]
-    predicted, measured = [one.predicted_ms for one in checks], [one.measured_ms for one in checks]
-    return HeldOut(
-        designed=found.errors,
-        networks=Errors.of(predicted, measured) if checks else None,
-        kinds=_by_kind(found, networks, times_ms, operators.signatures),
-        checks=checks,
-        spread=float(np.median(spreads)),
-    )
-
-
-def _by_kind(
-    found: Fit,
-    networks: Sequence[Sequence[int]],
-    times: NDArray[np.float64],
-    signatures: Sequence[Signature],
-) -> tuple[KindErrors, ...]:
-    """Held-out errors by kind: of networks, weighted by the share that the kind has in them."""
-    sizes = [len(network) for network in networks]
-    of = np.repeat(np.arange(len(networks)), sizes)
-    numbers = np.array([number for network in networks for number in network])
-    share = times[numbers] / np.bincount(of, times[numbers])[of]
-    measured = np.array([sample.latency_ms for sample in found.samples])
-    error = np.abs(found.fitted.held_out_ms / measured - 1)[of]
-    kinds = np.array([figures.kind(signatures[number]) for number in numbers])
-    return tuple(
-        KindErrors(
-            str(name),
-            share=float(times[numbers][kinds == name].sum() / times[numbers].sum()),
-            error=float(np.average(error[kinds == name], weights=share[kinds == name])),
-        )
-        for name in np.unique(kinds)
     )
 
 

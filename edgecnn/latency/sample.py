@@ -31,8 +31,8 @@ class Sample:
     """The median latency of a network, and the reference's before and after it, on the mean.
 
     `spec` is the network's text (`ModelSpec.parse`); `checks` where it takes no part in fitting;
-    `seconds` is how long measuring it took in all. `nodes` are as the runtime's profiler tells them
-    in the order of execution, () where it tells none.
+    `seconds` is how much of a calibration's time it took: none where the time was over. `nodes` are
+    as the runtime's profiler tells them in the order of execution, () where it tells none.
     """
 
     spec: str

@@ -17,7 +17,6 @@ Ends with 4 where a bar is missed.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -28,7 +27,6 @@ from edgecnn import families, latency
 from edgecnn.errors import EXIT_VERDICT_FAILED
 from edgecnn.latency.calibrate import Request, calibrate
 from edgecnn.latency.predictor import Predictor
-from edgecnn.latency.sample import Sample
 from edgecnn.latency.table import Table
 from edgecnn.spec import ModelSpec
 
@@ -91,18 +89,12 @@ def row(name: str, table: Table, each_second: float) -> str:
     errors = table.errors.networks
     if errors is None:
         return f"| {name} | no network of the zoo was measured undisturbed |"
-    minutes = sum(sample.seconds for sample in calibrating(table.samples)) / 60
+    minutes = sum(sample.seconds for sample in table.samples) / 60
     shares = (errors.median, errors.within_5, errors.within_10)
     cells = [name, f"{minutes:.1f}", len(table.samples), errors.networks,
              *(f"{share:.1%}" for share in shares), f"{errors.bias:+.1%}",
              f"{each_second:,.0f}"]  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def calibrating(samples: Sequence[Sample]) -> list[Sample]:
-    """Without what the zoo was measured again: that is the proof, not the calibration."""
-    first = {sample.spec: sample for sample in reversed(samples)}
-    return [sample for sample in samples if not sample.checks or first[sample.spec] is sample]
 
 
 def misses(table: Table, each_second: float) -> list[str]:
