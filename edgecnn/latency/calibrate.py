@@ -63,14 +63,14 @@ _SMALL_NETWORKS = design.Ranges(
     repeats=(1, 2, 3, 4),
     head=(8, 64),
     classes=(10, 10),
-    row_macs=150_000_000,
+    row_macs=40_000_000,
 )
 _HEADS = design.Ranges(
     rows=(1, 2),
     resolution=(8, 40),
     channels=(64, 480),
     repeats=(1, 2),
-    row_macs=150_000_000,
+    row_macs=40_000_000,
 )
 _WHOLE_NETWORKS = design.Ranges(
     rows=(4, 16),
