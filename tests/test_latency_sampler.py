@@ -121,6 +121,18 @@ def test_a_machine_that_stays_slow_is_not_waited_for_for_ever() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+def test_runs_that_become_faster_after_another_process_are_not_timed(threads: int) -> None:
+    class Forgetful(MachineWorker):
+        def round(self, runs: int, settle: int) -> dict[str, Any]:
+            found = super().round(runs, settle)["samples_ns"]
+            return {"samples_ns": [ns * (1 + 0.7**at) for at, ns in enumerate(found, settle)]}
+
+    (sample,) = measured(Machine(lambda step, pin: 1.0, Forgetful), threads)
+    assert sample.latency_ms == pytest.approx(CANDIDATE_MS, rel=0.03)
+    assert sample.reference_ms == pytest.approx((REFERENCE_MS,) * 2, rel=0.03)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
 def test_several_threads_leave_the_processors_before_the_next_runs(threads: int) -> None:
     machine = Machine(lambda step, pin: 1.0)
     measured(machine, threads)

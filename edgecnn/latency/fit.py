@@ -47,6 +47,7 @@ _NODES_WEIGHT = 0.1
 """Of the nodes of a network beside its sum: 0.05 to 0.3 were tried on one table (onnxruntime w8a8),
 whose median error on the zoo was 3.8, 3.4 and 4.1 %, and 4.0 % without."""
 _NODES_OUTLIER = 0.15
+_NODES_WEIGHT_IN_SUMS = 0.3
 
 Network = Sequence[int]
 """The operators of a network, as indices into a list of signatures."""
@@ -210,11 +211,12 @@ def _fit_linear(data: _Data, kinds: int) -> tuple[Floats, float]:
     np.add.at(system, (data.network[:, None], columns), data.linear[data.operators])
     system[:, -1] = _RUN_UNIT_MS
     relative = system * np.exp(-data.log_ms)[:, None]
+    told, told_share = _told_by_nodes(data, kinds, columns, system.shape[1])
     ridge = _RIDGE * np.eye(system.shape[1])
     weight = np.ones(len(system))
     for _ in range(_REWEIGHTED):
-        rows = np.vstack([relative * weight[:, None], ridge])
-        found, _ = nnls(rows, np.concatenate([weight, np.zeros(len(ridge))]))
+        rows = np.vstack([relative * weight[:, None], told, ridge])
+        found, _ = nnls(rows, np.concatenate([weight, told_share, np.zeros(len(ridge))]))
         off = np.abs(relative @ found - 1)
         # From least squares towards least deviations: few disturbed networks then pull little.
         weight = np.sqrt(np.minimum(1.0, np.median(off) / np.maximum(off, 1e-12)))
@@ -222,6 +224,25 @@ def _fit_linear(data: _Data, kinds: int) -> tuple[Floats, float]:
     # The correction is a factor: every operator needs something to be a factor of.
     coefficients[:, 0] = np.maximum(coefficients[:, 0], _LEAST_MS / figures.UNITS[0])
     return coefficients, float(found[-1] * _RUN_UNIT_MS)
+
+
+def _told_by_nodes(
+    data: _Data, kinds: int, columns: NDArray[np.intp], width: int
+) -> tuple[Floats, Floats]:
+    """What nodes say of the coefficients: rows, shape (at most width + 1, width), and their values.
+
+    For each network and kind, that its operators of this kind take the share of the network's
+    latency that their nodes took. So many rows are brought down to a few that weigh the same.
+    """
+    told = np.isfinite(data.nodes_ms)
+    kind_in_network = data.network[told] * kinds + data.kinds[data.operators[told]]
+    groups, group = np.unique(kind_in_network, return_inverse=True)
+    rows = np.zeros((len(groups), width + 1))
+    np.add.at(rows, (group[:, None], columns[told]), data.linear[data.operators[told]])
+    rows[:, -1] = np.bincount(group, data.nodes_ms[told], len(groups))
+    rows *= np.sqrt(_NODES_WEIGHT_IN_SUMS) * np.exp(-data.log_ms)[groups // kinds, None]
+    reduced = np.linalg.qr(rows, mode="r")
+    return reduced[:, :-1], reduced[:, -1]
 
 
 def _fit_trees(data: _Data, base: Floats, run_ms: float, seed: int, threads: int) -> Forest:

@@ -41,29 +41,35 @@ pool
 linear_c1000
 """
 """Blocks of several kinds, with 84 M multiply-adds and 3.5 M weights."""
-_REFERENCE_RUNS = 2
+_REFERENCE_RUNS = 3
 _WARM_RUNS = 2
 _MOST_RUNS = 20
 """In a burst."""
+_SETTLING_RUNS, _SETTLING_MS = 10, 15.0
+"""At most so many untimed runs before a burst, and about so many milliseconds of them.
+
+After another process has had the processor, runs become faster for a while: onnxruntime's of the
+reference in w8a8 took 0.92, 0.74, 0.66, 0.62, 0.58, 0.56, 0.55, 0.54 and 0.53 ms (an AMD EPYC),
+longer where the other network was larger. Timed after one run, networks seemed up to 14 % slower,
+and the pace to be a matter of the network beside it."""
 
 
 class _Plan(NamedTuple):
-    """So many bursts of so many seconds are wanted of a network, each after untimed runs.
+    """So many bursts of so many seconds are wanted of a network.
 
     They are made up to `patience` times, until enough of them are calm.
     """
 
     bursts: int
     burst_s: float
-    settle: int
     patience: int
 
 
-_ALONE = _Plan(bursts=8, burst_s=0.008, settle=1, patience=2)
+_ALONE = _Plan(bursts=5, burst_s=0.008, patience=2)
 """Beside busy neighbours (LiteRT w8a8, five networks, each measured 16 times and more), 90 % were
 within 4 to 22 % of the median with 3 bursts of 7 ms, and within 3 to 15 % with 10. With more
 patience there are fewer networks in the same time, which a table misses more than the calm."""
-_TOGETHER = _Plan(bursts=5, burst_s=0.02, settle=3, patience=4)
+_TOGETHER = _Plan(bursts=5, burst_s=0.02, patience=4)
 """Of several threads: they have to let the processors go after each burst, which takes up to 60 ms,
 and find each other again: onnxruntime's first two runs took a third longer. On a busy machine
 (LiteRT w8a8) the middle half of all bursts of a network lay between 5.2 and 14.2 ms, and of the
@@ -189,19 +195,22 @@ class Sampler(Closing):
     def _series(self, candidate: Worker, count: int) -> list[_Burst]:
         """Bursts of a network at the present place, with the reference between them."""
         reference = self._worker("reference")
-        warm_ms = _median_ms(self._runs(candidate, _WARM_RUNS))
+        warm_ms = _median_ms(self._runs(candidate, _WARM_RUNS, settle=1))
         runs = min(max(round(self._plan.burst_s * 1e3 / warm_ms), 1), _MOST_RUNS)
-        paces_ms, found = [_median_ms(self._runs(reference, _REFERENCE_RUNS))], []
+        settle = min(max(round(_SETTLING_MS / warm_ms), 1), _SETTLING_RUNS)
+        paces_ms, found = [self._pace_ms(reference)], []
         for _ in range(count):
-            latency_ms = _median_ms(self._runs(candidate, runs))
-            paces_ms.append(_median_ms(self._runs(reference, _REFERENCE_RUNS)))
+            latency_ms = _median_ms(self._runs(candidate, runs, settle))
+            paces_ms.append(self._pace_ms(reference))
             found.append(_Burst(latency_ms, runs, *paces_ms[-2:]))
         self._paces_ms.extend(paces_ms)
         return found
 
-    def _runs(self, worker: Worker, runs: int) -> list[int]:
+    def _pace_ms(self, reference: Worker) -> float:
+        return _median_ms(self._runs(reference, _REFERENCE_RUNS, _SETTLING_RUNS))
+
+    def _runs(self, worker: Worker, runs: int, settle: int) -> list[int]:
         """Durations of runs back to back, in nanoseconds, after some that do not count."""
-        settle = self._plan.settle
         found = worker.request("round", STEP_TIMEOUT_S, runs=runs, settle=settle)
         if self._arguments["threads"] > 1:
             worker.request("rest", STEP_TIMEOUT_S, max_seconds=REST_LIMIT_S)
