@@ -108,7 +108,7 @@ def test_where_one_processor_is_slow_the_other_is_taken() -> None:
     machine = Machine(lambda step, pin: 1.8 if pin == "0" else 1.0)
     first, second = measured(machine, networks=2)
     assert first.latency_ms == second.latency_ms == pytest.approx(CANDIDATE_MS)
-    machine = Machine(lambda step, pin: 1.8 if pin == "1" and step > 30 else 1.0)
+    machine = Machine(lambda step, pin: 1.8 if pin == "1" and step > 20 else 1.0)
     assert measured(machine, networks=3)[-1].latency_ms == pytest.approx(CANDIDATE_MS)
     assert machine.opened_on == ["1", "1", "0", "0"]
 
@@ -125,7 +125,8 @@ def test_runs_that_become_faster_after_another_process_are_not_timed(threads: in
     class Forgetful(MachineWorker):
         def round(self, runs: int, settle: int) -> dict[str, Any]:
             found = super().round(runs, settle)["samples_ns"]
-            return {"samples_ns": [ns * (1 + 0.7**at) for at, ns in enumerate(found, settle)]}
+            again = [1 + 0.7 ** (at * self.latency_ms) for at in range(settle, settle + runs)]
+            return {"samples_ns": [ns * slower for ns, slower in zip(found, again, strict=True)]}
 
     (sample,) = measured(Machine(lambda step, pin: 1.0, Forgetful), threads)
     assert sample.latency_ms == pytest.approx(CANDIDATE_MS, rel=0.03)

@@ -5,8 +5,8 @@ logarithm of a price is the sum of what it is everywhere, of what is particular 
 (number format, one thread or several), of what is particular to the board, and of its speed. All
 but the speed are drawn towards 0, where 0 everywhere stands for `EXPECTED`: a hierarchical model,
 and its most probable values. Least drawn are the prices that are hardly a matter of the speed at
-which a board computes: of calling an operator, and of weights that are read once. Residuals are of logarithms, relative errors thus, and large ones
-count linearly, not by their square.
+which a board computes: of calling an operator, and of weights that are read once. Residuals are of
+logarithms, relative errors thus, and large ones count linearly, not by their square.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def prices(problem: Problem) -> Floats:
     wanted = np.log(np.where(known, problem.ms, 1.0))
     member = np.eye(problem.classes.max() + 1)[problem.classes]
     shapes = ((terms,), (member.shape[1], terms), (boards,), (boards, terms))
-    spreads = (EVERYWHERE, CLASS, np.inf, BOARD)
+    spreads: tuple[Floats | float, ...] = (EVERYWHERE, CLASS, np.inf, BOARD)
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         parts = _split(flat, shapes)

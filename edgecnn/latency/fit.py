@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,10 @@ _NODES_WEIGHT = 0.1
 whose median error on the zoo was 3.8, 3.4 and 4.1 %, and 4.0 % without."""
 _NODES_OUTLIER = 0.15
 _NODES_WEIGHT_IN_SUMS = 0.3
+"""Of what the nodes of a kind take beside the sum of a network, in the linear part. Without,
+operators that always come together share their time by chance: onnxruntime's w8a8 had the input's
+quantization take 5 % of a network, and not 1 %, in the place of hard swishes. Its median error on
+the zoo was 4.9 % without and 3.9 % with 0.3, and 4.5 % with 2."""
 
 Network = Sequence[int]
 """The operators of a network, as indices into a list of signatures."""
@@ -241,7 +245,7 @@ def _told_by_nodes(
     np.add.at(rows, (group[:, None], columns[told]), data.linear[data.operators[told]])
     rows[:, -1] = np.bincount(group, data.nodes_ms[told], len(groups))
     rows *= np.sqrt(_NODES_WEIGHT_IN_SUMS) * np.exp(-data.log_ms)[groups // kinds, None]
-    reduced = np.linalg.qr(rows, mode="r")
+    reduced = cast(Floats, np.linalg.qr(rows, mode="r"))
     return reduced[:, :-1], reduced[:, -1]
 
 
