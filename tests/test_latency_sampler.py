@@ -133,6 +133,18 @@ def test_runs_that_become_faster_after_another_process_are_not_timed(threads: in
     assert sample.reference_ms == pytest.approx((REFERENCE_MS,) * 2, rel=0.03)
 
 
+def test_a_slow_board_is_not_kept_settling() -> None:
+    settled: list[int] = []
+
+    class Slow(MachineWorker):
+        def round(self, runs: int, settle: int) -> dict[str, Any]:
+            settled.append(settle)
+            return super().round(runs, settle)
+
+    measured(Machine(lambda step, pin: 20.0, Slow), networks=2)
+    assert set(settled[len(settled) // 2 :]) == {1}
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_threads_leave_the_processors_before_the_next_runs(threads: int) -> None:
     machine = Machine(lambda step, pin: 1.0)

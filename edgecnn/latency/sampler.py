@@ -197,7 +197,7 @@ class Sampler(Closing):
         reference = self._worker("reference")
         warm_ms = _median_ms(self._runs(candidate, _WARM_RUNS, settle=1))
         runs = min(max(round(self._plan.burst_s * 1e3 / warm_ms), 1), _MOST_RUNS)
-        settle = min(max(round(_SETTLING_MS / warm_ms), 1), _SETTLING_RUNS)
+        settle = _settling_runs(warm_ms)
         paces_ms, found = [self._pace_ms(reference)], []
         for _ in range(count):
             latency_ms = _median_ms(self._runs(candidate, runs, settle))
@@ -207,7 +207,8 @@ class Sampler(Closing):
         return found
 
     def _pace_ms(self, reference: Worker) -> float:
-        return _median_ms(self._runs(reference, _REFERENCE_RUNS, _SETTLING_RUNS))
+        settle = _settling_runs(self._usual_pace_ms()) if self._paces_ms else _SETTLING_RUNS
+        return _median_ms(self._runs(reference, _REFERENCE_RUNS, settle))
 
     def _runs(self, worker: Worker, runs: int, settle: int) -> list[int]:
         """Durations of runs back to back, in nanoseconds, after some that do not count."""
@@ -272,6 +273,10 @@ def reference() -> ModelSpec:
     """The network that all others are measured beside."""
     blocks = tuple(map(Block.parse, _REFERENCE.split()))
     return ModelSpec("reference", design.FAMILY, _REFERENCE_RESOLUTION, blocks, Conventions())
+
+
+def _settling_runs(run_ms: float) -> int:
+    return min(max(round(_SETTLING_MS / run_ms), 1), _SETTLING_RUNS)
 
 
 def _nodes(worker: Worker, latency_ms: float) -> list[NodeTime]:
