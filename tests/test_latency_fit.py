@@ -222,4 +222,5 @@ def test_nodes_tell_apart_operators_that_always_come_together() -> None:
         at = sorted(pooling)
         predicted = found.operators_ms([encoder.signatures[number] for number in at])
         errors.append(np.median(np.abs(predicted / [true_ms(number) for number in at] - 1)))
-    assert errors[1] < errors[0] / 2
+    assert errors[0] > 0.5
+    assert errors[1] < 0.1
