@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgecnn.encoding import Encoder, Signature, features, placed, touched_bytes
 from edgecnn.fusion import Target
 from edgecnn.latency import design, figures
-from edgecnn.latency.fit import Fitted, fit
+from edgecnn.latency.fit import Fitted, fit, rough_ms
 from edgecnn.latency.forest import Forest, Growing
 from edgecnn.latency.model import Model
 
@@ -91,8 +91,8 @@ def test_disturbed_measurements_change_little(
     disturbed = [ms * (1.7 if random.random() < 0.05 else 1) for ms in latencies]
     again = fit(networks, disturbed, encoder.signatures, "fp32")
     errors = np.abs(again.held_out_ms / np.array(latencies) - 1)
-    assert np.median(errors) < 3 * np.median(np.abs(fitted.held_out_ms / latencies - 1))
-    assert np.median(errors) < 0.05
+    assert np.median(errors) < 4 * np.median(np.abs(fitted.held_out_ms / latencies - 1))
+    assert np.median(errors) < 0.04
 
 
 def test_the_same_data_give_the_same_model(
@@ -198,6 +198,25 @@ def test_the_figures_have_the_lengths_of_their_names() -> None:
     assert figures.linear(signatures, "w8a8").shape == (len(signatures), len(figures.LINEAR))
     assert figures.trees(signatures, "w8a8", (), ()).shape == (len(signatures), len(figures.TREES))
     assert figures.spanned([], "w8a8").shape == (0, len(figures.SPANNED))
+
+
+def test_the_sum_alone_knows_pointwise_convolutions_and_those_of_few_channels() -> None:
+    """Pointwise ones compute faster, as they gather nothing; fewer than 16 channels cost extra."""
+    encoder, random = Encoder("litert", Target("fp32")), Random(7)
+    networks = []
+    for _ in range(160):
+        rows = encoder.rows(design.random_spec(random, SMALL))
+        networks.append([number for row in rows for number in encoder.operators[row]])
+
+    def true_ms(of: Signature) -> float:
+        f = features(of, "fp32")
+        is_few = of.op == "conv" and f.channels_out < 16
+        rate = 80e6 if of.area == 1 else 20e6
+        return 0.002 + f.macs / rate + 2e-4 * f.height_out * f.width_out * is_few
+
+    latencies = [sum(true_ms(encoder.signatures[one]) for one in network) for network in networks]
+    predicted = rough_ms(networks, latencies, encoder.signatures, "fp32")
+    assert np.median(np.abs(predicted / latencies - 1)) < 0.01
 
 
 def test_nodes_tell_apart_operators_that_always_come_together() -> None:

@@ -12,19 +12,22 @@ from edgecnn.encoding import Features, Signature, features
 LINEAR = (
     "one", "macs", "macs in tiles of 8", "macs in tiles of 16", "macs in tiles of 32",
     "macs in tiles of 64", "macs in matrix tiles", "tiles of 16", "patches", "pixels_out",
-    "rows_out", "input_bytes", "output_bytes", "weight_bytes",
+    "rows_out", "input_bytes", "output_bytes", "weight_bytes", "pixels of few",
 )  # fmt: skip
 """What the time of an operator is first taken to be a sum of.
 
 Matrix kernels compute tiles of a few pixels by 8 to 64 channels, and whole ones even where the
 result is smaller; a depthwise kernel computes 8 or 16 channels of a pixel. Processors that multiply
 matrices (AMX) take 16 pixels by 64 channels by 64 products. `patches` are the inputs of all
-results, as a convolution gathers them.
+results, as a convolution gathers them. `pixels of few` are those of a convolution with fewer
+results a pixel than a vector holds: onnxruntime's w8a8 takes 6.0 ns a pixel from 8 channels to 8,
+and 2.5 to 24 (an AMD EPYC).
 """
 _MACS, _MOVED = [1e-8] * 6, [1e-7] * 3
-UNITS = np.array([1e-3, *_MACS, 1e-5, 1e-7, 1e-6, 1e-4, *_MOVED])
+UNITS = np.array([1e-3, *_MACS, 1e-5, 1e-7, 1e-6, 1e-4, *_MOVED, 1e-6])
 """Brings the coefficients near 1 millisecond."""
 _TILE_PIXELS = 5
+_FEW = 16
 _MATRIX_PIXELS, _MATRIX_CHANNELS, _MATRIX_PRODUCTS = 16, 64, 64
 TREES = (
     "kind", "activation", "channels_in", "channels_out", "pixels_in", "pixels_out", "width_out",
@@ -43,12 +46,16 @@ Floats = NDArray[np.float64]
 
 
 def kind(of: Signature) -> str:
-    """Operators of one kind are fitted together: what it is, and the runtime's name for it."""
-    return f"{of.op}/{of.node}"
+    """Operators of one kind are fitted together: what it is, and the runtime's name for it.
+
+    A pointwise convolution gathers no patches, and is a kind of its own.
+    """
+    op = "pointwise_conv" if of.op == "conv" and of.area == 1 else of.op
+    return f"{op}/{of.node}"
 
 
 def linear(signatures: Sequence[Signature], precision: str) -> Floats:
-    """The figures of `LINEAR`, shape (n, 14)."""
+    """The figures of `LINEAR`, shape (n, 15)."""
     rows = [_linear(one, features(one, precision)) for one in signatures]
     found: Floats = np.array(rows, np.float64).reshape(-1, len(LINEAR)) * UNITS
     return found
@@ -57,18 +64,21 @@ def linear(signatures: Sequence[Signature], precision: str) -> Floats:
 def _linear(of: Signature, f: Features) -> tuple[float, ...]:
     pixels, moved = f.height_out * f.width_out, (f.input_bytes, f.output_bytes, f.weight_bytes)
     if not f.macs:
-        return (1, *[0] * 8, pixels, f.height_out, *moved)
+        return (1, *[0] * 8, pixels, f.height_out, *moved, 0)
     if of.op == "depthwise_conv":
         groups_8, groups_16 = _ceil(f.channels_out, 8), _ceil(f.channels_out, 16)
         grouped = (8 * groups_8 * pixels * f.area, 16 * groups_16 * pixels * f.area, 0, 0, 0)
-        return (1, f.macs, *grouped, groups_16 * pixels, 0, pixels, f.height_out, *moved)
+        return (1, f.macs, *grouped, groups_16 * pixels, 0, pixels, f.height_out, *moved, 0)
     products = f.channels_in // f.groups * f.area
     across = _whole(pixels, _TILE_PIXELS)
     tiled = [across * _whole(f.channels_out, width) * products for width in (8, 16, 32, 64)]
     in_matrices = _matrix_macs(pixels, f.channels_out, products)
     tiles_16 = _ceil(pixels, _TILE_PIXELS) * _ceil(f.channels_out, 16)
     gathered = pixels * products
-    return (1, f.macs, *tiled, in_matrices, tiles_16, gathered, pixels, f.height_out, *moved)
+    of_few = pixels * (f.channels_out < _FEW)
+    return (
+        1, f.macs, *tiled, in_matrices, tiles_16, gathered, pixels, f.height_out, *moved, of_few
+    )  # fmt: skip
 
 
 def _matrix_macs(pixels: int, channels: int, products: int) -> int:

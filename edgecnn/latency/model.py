@@ -30,7 +30,7 @@ SPAN_SLACK = 1.25
 
 @dataclass(frozen=True)
 class Member:
-    """One model: coefficients, shape (kinds, 15), milliseconds of a run, and corrections."""
+    """One model: coefficients, shape (kinds, 16), milliseconds of a run, and corrections."""
 
     coefficients: Floats
     run_ms: float
@@ -149,7 +149,7 @@ class Model:
 
 
 def terms(signatures: Sequence[Signature], precision: str, prior: Model | None) -> Floats:
-    """The figures of `TERMS`, shape (n, 15); the last are 0 without an earlier model."""
+    """The figures of `TERMS`, shape (n, 16); the last are 0 without an earlier model."""
     prior_ms = np.zeros(len(signatures)) if prior is None else prior.operators_ms(signatures)
     return np.column_stack([figures.linear(signatures, precision), prior_ms])
 
