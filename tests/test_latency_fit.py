@@ -28,13 +28,19 @@ def law_ms(of: Signature) -> float:
     return 0.002 + f.macs / 20e6 / rate + (f.input_bytes + f.output_bytes) / 12e6
 
 
-@pytest.fixture(scope="module")
-def made() -> tuple[Encoder, list[list[int]], list[float]]:
-    encoder, random = Encoder("litert", Target("fp32")), Random(5)
-    networks = []
-    for _ in range(160):
+def drawn(encoder: Encoder, count: int, seed: int) -> list[list[int]]:
+    """So many random networks, as the numbers of their operators."""
+    random, networks = Random(seed), []
+    for _ in range(count):
         rows = encoder.rows(design.random_spec(random, SMALL))
         networks.append([number for row in rows for number in encoder.operators[row]])
+    return networks
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Encoder, list[list[int]], list[float]]:
+    encoder = Encoder("litert", Target("fp32"))
+    networks = drawn(encoder, 160, seed=5)
     latencies = [RUN_MS + sum(law_ms(encoder.signatures[n]) for n in one) for one in networks]
     return encoder, networks, latencies
 
@@ -202,11 +208,8 @@ def test_the_figures_have_the_lengths_of_their_names() -> None:
 
 def test_the_sum_alone_knows_pointwise_convolutions_and_those_of_few_channels() -> None:
     """Pointwise ones compute faster, as they gather nothing; fewer than 16 channels cost extra."""
-    encoder, random = Encoder("litert", Target("fp32")), Random(7)
-    networks = []
-    for _ in range(160):
-        rows = encoder.rows(design.random_spec(random, SMALL))
-        networks.append([number for row in rows for number in encoder.operators[row]])
+    encoder = Encoder("litert", Target("fp32"))
+    networks = drawn(encoder, 160, seed=7)
 
     def true_ms(of: Signature) -> float:
         f = features(of, "fp32")
@@ -221,11 +224,8 @@ def test_the_sum_alone_knows_pointwise_convolutions_and_those_of_few_channels() 
 
 def test_nodes_tell_apart_operators_that_always_come_together() -> None:
     """Their sum alone cannot say which of two operators takes the time; the profiler can."""
-    encoder, random = Encoder("litert", Target("fp32")), Random(6)
-    networks = []
-    for _ in range(80):
-        rows = encoder.rows(design.random_spec(random, SMALL))
-        networks.append([number for row in rows for number in encoder.operators[row]])
+    encoder = Encoder("litert", Target("fp32"))
+    networks = drawn(encoder, 80, seed=6)
     pooling = {at for at, one in enumerate(encoder.signatures) if one.op == "global_pool"}
     linear = {at for at, one in enumerate(encoder.signatures) if one.op == "linear"}
     assert all(pooling & set(one) and linear & set(one) for one in networks)

@@ -12,16 +12,17 @@ from edgecnn.encoding import Features, Signature, features
 LINEAR = (
     "one", "macs", "macs in tiles of 8", "macs in tiles of 16", "macs in tiles of 32",
     "macs in tiles of 64", "macs in matrix tiles", "tiles of 16", "patches", "pixels_out",
-    "rows_out", "input_bytes", "output_bytes", "weight_bytes", "pixels of few",
+    "rows_out", "input_bytes", "output_bytes", "weight_bytes",
+    "pixels of few channels",
 )  # fmt: skip
 """What the time of an operator is first taken to be a sum of.
 
 Matrix kernels compute tiles of a few pixels by 8 to 64 channels, and whole ones even where the
 result is smaller; a depthwise kernel computes 8 or 16 channels of a pixel. Processors that multiply
 matrices (AMX) take 16 pixels by 64 channels by 64 products. `patches` are the inputs of all
-results, as a convolution gathers them. `pixels of few` are those of a convolution with fewer
-results a pixel than a vector holds: onnxruntime's w8a8 takes 6.0 ns a pixel from 8 channels to 8,
-and 2.5 to 24 (an AMD EPYC).
+results, as a convolution gathers them. `pixels of few channels` are those of a convolution with
+fewer than 16 results a pixel: onnxruntime's w8a8 takes 6.0 ns a pixel from 8 channels to 8, and 2.5
+to 24 (an AMD EPYC).
 """
 _MACS, _MOVED = [1e-8] * 6, [1e-7] * 3
 UNITS = np.array([1e-3, *_MACS, 1e-5, 1e-7, 1e-6, 1e-4, *_MOVED, 1e-6])
