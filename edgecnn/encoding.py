@@ -32,12 +32,30 @@ _WITHOUT_CONVOLUTION = ("pool", "maxpool", "avgpool", "norm", "dense", "linear")
 """Kinds of rows."""
 
 
+class Place(NamedTuple):
+    """The network that an operator is in: what a run touches, and the weights, in half octaves.
+
+    What was touched since decides what is still in a cache: of its weights, and of its input.
+    """
+
+    touched: int = 0
+    weights: int = 0
+
+    @classmethod
+    def of(cls, touched_bytes: int, weight_bytes: int) -> Place:
+        """Of so many bytes in a whole network."""
+        return cls(_half_octaves(touched_bytes), _half_octaves(weight_bytes))
+
+
+NOWHERE = Place()
+
+
 class Signature(NamedTuple):
     """All of an executed operator that its latency depends on; equal ones take equal time.
 
     `node` is the runtime's name. `second_shape` is the shape of a second input, () without one; a
-    convolution adds it to its result. `touched` is how much its network touches in a run, see
-    `placed`; 0 says nothing of a network.
+    convolution adds it to its result. `place` tells of its network, see `placed`; `NOWHERE` says
+    nothing of it.
     """
 
     op: str
@@ -51,7 +69,7 @@ class Signature(NamedTuple):
     stride: int
     groups: int
     dilation: int
-    touched: int = 0
+    place: Place = NOWHERE
 
 
 class Features(NamedTuple):
@@ -106,20 +124,20 @@ def _signature(operator: Operator, all_of_them: Sequence[Operator]) -> Signature
 
 
 def placed(network: Sequence[Signature], precision: str) -> list[Signature]:
-    """The operators of a whole network, each with what the network touches in a run."""
-    touched = half_octaves(sum(touched_bytes(one, precision) for one in network))
-    return [one._replace(touched=touched) for one in network]
+    """The operators of a whole network, each with its place."""
+    place = Place.of(*touched_bytes(network, precision))
+    return [one._replace(place=place) for one in network]
 
 
-def touched_bytes(of: Signature, precision: str) -> int:
-    """How much an operator reads and writes."""
-    found = features(of._replace(touched=0), precision)
-    return found.input_bytes + found.output_bytes + found.weight_bytes
+def touched_bytes(of: Sequence[Signature], precision: str) -> tuple[int, int]:
+    """How much operators read and write, and how much of that are weights."""
+    found = [features(one._replace(place=NOWHERE), precision) for one in of]
+    weights = sum(one.weight_bytes for one in found)
+    return weights + sum(one.input_bytes + one.output_bytes for one in found), weights
 
 
-def half_octaves(touched_bytes: int) -> int:
-    """Bytes on a logarithmic scale: what was touched since decides what is still in a cache."""
-    return round(2 * log2(max(1, touched_bytes)))
+def _half_octaves(size_bytes: int) -> int:
+    return round(2 * log2(max(1, size_bytes)))
 
 
 @lru_cache(maxsize=1 << 18)

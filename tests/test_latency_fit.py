@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgecnn.encoding import Encoder, Signature, features, placed, touched_bytes
+from edgecnn.encoding import NOWHERE, Encoder, Signature, features, placed, touched_bytes
 from edgecnn.fusion import Target
 from edgecnn.latency import design, figures
 from edgecnn.latency.fit import Fitted, fit, rough_ms
@@ -59,8 +59,9 @@ def test_networks_that_were_held_out_are_predicted(
     assert np.quantile(errors, 0.9) < 0.2
 
 
+@pytest.mark.parametrize("figure", ["touched", "weights"])
 def test_what_a_network_touches_is_learnt(
-    made: tuple[Encoder, list[list[int]], list[float]],
+    made: tuple[Encoder, list[list[int]], list[float]], figure: str
 ) -> None:
     """The same operator takes twice as long where its network touches more than the caches hold."""
     encoder, networks, latencies = made
@@ -68,11 +69,8 @@ def test_what_a_network_touches_is_learnt(
     known = sorted({one for network in placed_networks for one in network})
     at = {one: number for number, one in enumerate(known)}
     placed_numbers = [[at[one] for one in network] for network in placed_networks]
-    limit = float(np.median([network[0].touched for network in placed_networks]))
-    slower = [
-        ms * (2 if network[0].touched > limit else 1)
-        for network, ms in zip(placed_networks, latencies, strict=True)
-    ]
+    sizes = np.array([getattr(network[0].place, figure) for network in placed_networks])
+    slower = np.where(sizes > np.median(sizes), 2, 1) * latencies
     with_place = fit(placed_numbers, slower, known, "fp32").held_out_ms
     without = fit(networks, slower, encoder.signatures, "fp32").held_out_ms
     errors = [float(np.median(np.abs(one / slower - 1))) for one in (with_place, without)]
@@ -82,11 +80,14 @@ def test_what_a_network_touches_is_learnt(
 
 def test_operators_are_placed_by_what_the_whole_network_touches() -> None:
     conv = Signature("conv", "", "none", (8, 4, 4), (), (16, 4, 4), 1, 1, 1, 1, 1)
-    assert touched_bytes(conv, "fp32") == 4 * (8 * 16 + 16 * 16 + 16 * (8 + 1))
-    assert touched_bytes(conv, "w8a8") == 8 * 16 + 16 * 16 + 16 * (8 + 4)
+    pool = Signature("avgpool", "", "none", (16, 4, 4), (), (16, 1, 1), 1, 1, 1, 1, 1)
+    moved, weights = 8 * 16 + 16 * 16, 16 * (8 + 1)
+    assert touched_bytes([conv], "fp32") == (4 * (moved + weights), 4 * weights)
+    assert touched_bytes([conv, conv], "w8a8") == (2 * (moved + 16 * (8 + 4)), 2 * 16 * (8 + 4))
+    assert touched_bytes([pool], "w8a8") == (16 * 16 + 16, 0)
     one, two = placed([conv], "fp32"), placed([conv] * 2, "fp32")
-    assert two[0].touched == one[0].touched + 2  # an octave more
-    assert two[0]._replace(touched=0) == conv
+    assert two[0].place == (one[0].place.touched + 2, one[0].place.weights + 2)  # an octave more
+    assert two[0]._replace(place=NOWHERE) == conv
 
 
 def test_disturbed_measurements_change_little(

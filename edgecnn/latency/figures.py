@@ -35,11 +35,14 @@ TREES = (
     "area", "stride", "macs", "input_bytes", "output_bytes", "weight_bytes", "reduction",
     "channels_in % 8", "channels_in % 16", "channels_out % 8", "channels_out % 16",
     "channels_out % 32", "channels_out % 64", "width_out % 8", "macs / bytes", "inputs",
-    "touched",
+    "touched", "weights of all",
 )  # fmt: skip
 """What the trees correct that sum by. `reduction` is the number of products in one result. Kernels
 take 8 or 16 channels in a vector and up to four vectors at a time; what is left over costs more.
+The last two are the place (`edgecnn.encoding.Place`).
 """
+OF_PLACE = TREES[-2:]
+"""Those that an operator never gets faster by: the more, the less is still in a cache."""
 SPANNED = ("channels_in", "channels_out", "pixels_out", "macs", "weight_bytes")
 """Figures whose range a table knows."""
 
@@ -104,7 +107,7 @@ def trees(
     kinds: Sequence[str],
     activations: Sequence[str],
 ) -> Floats:
-    """The figures of `TREES`, shape (n, 24); -1 for a kind or activation that is not listed."""
+    """The figures of `TREES`, shape (n, 25); -1 for a kind or activation that is not listed."""
     kind_at = {name: at for at, name in enumerate(kinds)}
     activation_at = {name: at for at, name in enumerate(activations)}
     rows = []
@@ -135,7 +138,7 @@ def trees(
             f.width_out % 8,
             f.macs / moved,
             1 + bool(one.second_shape),
-            one.touched,
+            *one.place,
         ))  # fmt: skip
     return np.array(rows, np.float64).reshape(-1, len(TREES))
 

@@ -33,7 +33,7 @@ _PARAMETERS: dict[str, Any] = {
     "lambda_l2": 0.05,
     "feature_fraction": 0.6,
     "verbose": -1,
-    "monotone_constraints": [int(name == "touched") for name in figures.TREES],
+    "monotone_constraints": [int(name in figures.OF_PLACE) for name in figures.TREES],
     "deterministic": True,
     "force_row_wise": True,
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecnn.encoding import Encoder, Signature, half_octaves, placed, touched_bytes
+from edgecnn.encoding import Encoder, Place, Signature, placed, touched_bytes
 from edgecnn.errors import DataError, EdgecnnError, SpecError
 from edgecnn.fusion import fused
 from edgecnn.latency.table import LEVEL, Table
@@ -83,8 +83,9 @@ class Predictor:
         self.table, self.name = table, name or str(table)
         self._encoder = Encoder(table.runtime, table.target)
         self._run_ms = table.model.run_ms
-        self._row_bytes: list[int] = []
-        self._rows: dict[int, _Rows] = defaultdict(_Rows)
+        self._touched_bytes: list[int] = []
+        self._weight_bytes: list[int] = []
+        self._rows: dict[Place, _Rows] = defaultdict(_Rows)
         self._operators: dict[Signature, tuple[float, float]] = {}
 
     def predict(self, spec: ModelSpec) -> float:
@@ -95,20 +96,20 @@ class Predictor:
             SpecError: a feature map is too small for a row.
         """
         rows = self._encoder.rows(spec)
-        touched = self._touched(rows)
+        place = self._place(rows)
         try:
-            return self._sum(spec, rows, touched)
+            return self._sum(spec, rows, place)
         except KeyError:
-            self._learn([(touched, rows)])
-            return self._sum(spec, rows, touched)
+            self._learn([(place, rows)])
+            return self._sum(spec, rows, place)
 
     def predict_all(self, specs: Sequence[ModelSpec]) -> list[float | EdgecnnError]:
         """The same for many, or why one has no prediction; what is new is learnt in one go."""
-        networks: list[tuple[int, list[int]] | SpecError] = []
+        networks: list[tuple[Place, list[int]] | SpecError] = []
         for spec in specs:
             try:
                 rows = self._encoder.rows(spec)
-                networks.append((self._touched(rows), rows))
+                networks.append((self._place(rows), rows))
             except SpecError as error:
                 networks.append(error)
         self._learn([one for one in networks if not isinstance(one, SpecError)])
@@ -128,18 +129,19 @@ class Predictor:
         width = self.table.errors.expected.quantile
         return latency_ms / (1 + width), latency_ms * (1 + width)
 
-    def _touched(self, rows: Sequence[int]) -> int:
-        """What a network of these rows touches, see `encoding.placed`."""
-        encoder, sizes = self._encoder, self._row_bytes
-        if len(sizes) < len(encoder.operators):
-            for row in encoder.operators[len(sizes) :]:
-                signatures = [encoder.signatures[number] for number in row]
-                sizes.append(sum(touched_bytes(one, self.table.precision) for one in signatures))
-        return half_octaves(sum([sizes[row] for row in rows]))
+    def _place(self, rows: Sequence[int]) -> Place:
+        """That of the operators of a network of these rows, see `encoding.placed`."""
+        encoder, touched, weights = self._encoder, self._touched_bytes, self._weight_bytes
+        for row in encoder.operators[len(touched) :]:
+            signatures = [encoder.signatures[number] for number in row]
+            of_all, of_weights = touched_bytes(signatures, self.table.precision)
+            touched.append(of_all)
+            weights.append(of_weights)
+        return Place.of(sum([touched[row] for row in rows]), sum([weights[row] for row in rows]))
 
-    def _sum(self, spec: ModelSpec, rows: Sequence[int], touched: int) -> float:
+    def _sum(self, spec: ModelSpec, rows: Sequence[int], place: Place) -> float:
         """Milliseconds of known rows. Raises KeyError where one is not, OutsideTableError."""
-        known = self._rows[touched]
+        known = self._rows[place]
         ms, outside_ms = known.ms, known.outside_ms
         found = sum([ms[row] for row in rows], self._run_ms)
         if outside_ms:
@@ -201,13 +203,13 @@ class Predictor:
             width *= max(1.0, relative_spread(members_ms) / usual)
         return total_ms / (1 + width), total_ms * (1 + width)
 
-    def _learn(self, networks: Iterable[tuple[int, Sequence[int]]]) -> None:
-        """Work out the rows that are new, each where its network touches so much."""
+    def _learn(self, networks: Iterable[tuple[Place, Sequence[int]]]) -> None:
+        """Work out the rows that are new, each at the place of its network."""
         new = {
-            (touched, row)
-            for touched, rows in networks
+            (place, row)
+            for place, rows in networks
             for row in rows
-            if row not in self._rows[touched].ms
+            if row not in self._rows[place].ms
         }
         of_rows = {key: self._placed(*key) for key in sorted(new)}
         self._learn_operators(
@@ -215,15 +217,15 @@ class Predictor:
                 one for row in of_rows.values() for one in row if one not in self._operators
             )
         )
-        for (touched, row), signatures in of_rows.items():
+        for (place, row), signatures in of_rows.items():
             pairs = [self._operators[one] for one in signatures]
-            self._rows[touched].ms[row] = sum(ms for ms, _ in pairs)
+            self._rows[place].ms[row] = sum(ms for ms, _ in pairs)
             if outside_ms := sum(outside for _, outside in pairs):
-                self._rows[touched].outside_ms[row] = outside_ms
+                self._rows[place].outside_ms[row] = outside_ms
 
-    def _placed(self, touched: int, row: int) -> list[Signature]:
+    def _placed(self, place: Place, row: int) -> list[Signature]:
         numbers = self._encoder.operators[row]
-        return [self._encoder.signatures[number]._replace(touched=touched) for number in numbers]
+        return [self._encoder.signatures[number]._replace(place=place) for number in numbers]
 
     def _learn_operators(self, new: Iterable[Signature]) -> None:
         signatures, model = list(new), self.table.model
