@@ -1,6 +1,7 @@
 """Shared fixtures. What is absent skips with its reason; nothing is downloaded."""
 
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _data_folder() -> Path:
     return Path(os.environ.get("EDGECNN_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested: a shell that runs these tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
